@@ -1,0 +1,66 @@
+# Every target makes what it needs: on a machine with only Python >= 3.11 (and its venv
+# module), `make demo` and `make test` create the environment, install, and run.
+#   make demo PYTHON=python3.12      another interpreter (after `make clean`)
+#   make test PYTEST_ARGS="-x -k flow"
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Two targets would install into one environment at once.
+.NOTPARALLEL:
+.PHONY: help demo test test-all lint format type theory docs clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+demo: $(VENV)/.installed  ## the main job on real data; writes demo_run/report.html
+	$(BIN)/manifold-flow demo --out demo_run
+
+test: $(VENV)/.installed-test  ## tests and documented examples, without the slow ones
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-all: $(VENV)/.installed-test  ## all of them
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev  ## style and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev  ## rewrite the code as lint wants it, where a tool can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: $(VENV)/.installed-dev  ## mypy, strict
+	$(BIN)/mypy
+
+theory: $(VENV)/.installed-test  ## the symbolic side alone
+	$(BIN)/python -m pytest theory tests/test_expressions.py tests/test_statement.py $(PYTEST_ARGS)
+
+docs: $(VENV)/.installed-docs  ## the pages, in docs/_build/html; warnings are errors
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+clean:  ## back to a fresh checkout
+	rm -rf $(VENV) .venv-numpy23 build dist manifold_flow.egg-info demo_run
+	rm -rf docs/_build docs/auto_gallery docs/generated docs/sg_execution_times.rst
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "manifold_flow needs Python >= 3.11; say which: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps: installed again only when the metadata changes. The environment is an
+# order-only prerequisite, because pip touches its folder.
+$(VENV)/.installed: setup.cfg | $(BIN)/python
+	$(BIN)/python -m pip install -qq --editable .
+	@touch $@
+
+$(VENV)/.installed-%: setup.cfg | $(BIN)/python
+	$(BIN)/python -m pip install -qq --editable '.[$*]'
+	@touch $@

@@ -1,0 +1,118 @@
+"""Limiting flows of training algorithms on the zero-loss manifold.
+
+manifold_flow builds the set of zero-loss parameters of an over-parametrised model as
+a Riemannian manifold, follows the flow of a sharpness on it, runs the algorithms
+whose limit that flow is on the same clock, and knows the exact answers where theorems
+give them.  Names are loaded on first use, so that importing the package is cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from manifold_flow import bounds, datasets, errors, references
+    from manifold_flow.activations import Activation
+    from manifold_flow.flow import Flow, LimitingFlow, integrate
+    from manifold_flow.limits import limiting_flow
+    from manifold_flow.loss import SquaredLoss
+    from manifold_flow.manifold import RegularPoint, ZeroLossManifold
+    from manifold_flow.models import (
+        CallableModel,
+        DiagonalLinearNetwork,
+        MatrixSensing,
+        Model,
+        TwoLayerNetwork,
+    )
+    from manifold_flow.optimizers import LabelNoiseSGD, Optimizer, simulate
+    from manifold_flow.sharpness import (
+        HessianLogPseudoDeterminant,
+        HessianTopEigenvalue,
+        HessianTrace,
+        Sharpness,
+        stochastic_trace,
+    )
+    from manifold_flow.trajectory import Status, Trajectory, load
+
+__all__ = [
+    # data, activations, models
+    "datasets",
+    "Activation",
+    "SquaredLoss",
+    "Model",
+    "CallableModel",
+    "TwoLayerNetwork",
+    "DiagonalLinearNetwork",
+    "MatrixSensing",
+    # geometry
+    "ZeroLossManifold",
+    "RegularPoint",
+    "Sharpness",
+    "HessianTrace",
+    "HessianTopEigenvalue",
+    "HessianLogPseudoDeterminant",
+    "stochastic_trace",
+    # what moves
+    "Flow",
+    "LimitingFlow",
+    "integrate",
+    "Optimizer",
+    "LabelNoiseSGD",
+    "simulate",
+    "limiting_flow",
+    # results and exact answers
+    "Trajectory",
+    "Status",
+    "load",
+    "references",
+    "bounds",
+    "errors",
+]
+
+_HOME = {
+    "Activation": "activations",
+    "SquaredLoss": "loss",
+    "Model": "models",
+    "CallableModel": "models",
+    "TwoLayerNetwork": "models",
+    "DiagonalLinearNetwork": "models",
+    "MatrixSensing": "models",
+    "ZeroLossManifold": "manifold",
+    "RegularPoint": "manifold",
+    "Sharpness": "sharpness",
+    "HessianTrace": "sharpness",
+    "HessianTopEigenvalue": "sharpness",
+    "HessianLogPseudoDeterminant": "sharpness",
+    "stochastic_trace": "sharpness",
+    "Flow": "flow",
+    "LimitingFlow": "flow",
+    "integrate": "flow",
+    "Optimizer": "optimizers",
+    "LabelNoiseSGD": "optimizers",
+    "simulate": "optimizers",
+    "limiting_flow": "limits",
+    "Trajectory": "trajectory",
+    "Status": "trajectory",
+    "load": "trajectory",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module on first use (PEP 562)."""
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("manifold_flow")
+    if name not in __all__:
+        raise AttributeError(f"module 'manifold_flow' has no attribute {name!r}")
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"manifold_flow.{_HOME[name]}"), name)
+    else:
+        value = importlib.import_module(f"manifold_flow.{name}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,340 @@
+"""Flows, and ``integrate``: a flow gives a velocity, SciPy owns the loop."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from manifold_flow.errors import (
+    DataError,
+    IntegrationError,
+    IntegrationInterrupted,
+    OffManifoldError,
+    RankDeficientJacobianError,
+    ShapeError,
+    UnknownNameError,
+    suggest_keywords,
+)
+from manifold_flow.manifold import ZeroLossManifold
+from manifold_flow.sharpness import Sharpness
+from manifold_flow.solvers import loop
+from manifold_flow.solvers.progress import Report, reporter
+from manifold_flow.trajectory import Status, Trajectory
+
+__all__ = ["Flow", "LimitingFlow", "integrate"]
+
+Array = NDArray[np.float64]
+
+#: above this many parameters a dense p x p Newton matrix costs more than small steps
+LARGEST_DENSE_IMPLICIT = 4000
+
+
+class Flow(ABC):
+    """What moves continuously on a zero-loss manifold.
+
+    Attributes
+    ----------
+    manifold : ZeroLossManifold
+        Where it moves.
+    sharpness : Sharpness
+        What decreases along it.
+    """
+
+    manifold: ZeroLossManifold
+    sharpness: Sharpness
+
+    @abstractmethod
+    def velocity(self, point: Array) -> Array:
+        """Return dθ/dτ, a tangent vector of shape (p,), τ the slow time."""
+
+    @abstractmethod
+    def on(self, manifold: ZeroLossManifold) -> Flow:
+        """Return the same flow on another manifold (the reduced one)."""
+
+
+@dataclass(frozen=True, eq=False)
+class LimitingFlow(Flow):
+    r"""The Riemannian gradient flow :math:`\dot\theta = -\text{rate}\cdot\mathrm{grad}_M S`.
+
+    Parameters
+    ----------
+    manifold : ZeroLossManifold
+        The manifold M.
+    sharpness : Sharpness
+        The function S, first of all ``HessianTrace()``.
+    rate : float
+        Positive factor that sets the clock; :func:`manifold_flow.limiting_flow` derives
+        it from an optimizer.
+
+    Raises
+    ------
+    DataError
+        If the rate is not positive and finite.
+
+    References
+    ----------
+    Li, Wang, Arora (2021); theory.md §0.3, §2.
+    """
+
+    manifold: ZeroLossManifold
+    sharpness: Sharpness
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.rate) and self.rate > 0):
+            raise DataError(
+                f"rate = {self.rate}: a limiting flow needs a positive rate, or it does "
+                "not move downhill. Label noise of standard deviation 0 has none."
+            )
+
+    def velocity(self, point: Array) -> Array:
+        return -self.rate * self.manifold.riemannian_gradient(self.sharpness, point)
+
+    def on(self, manifold: ZeroLossManifold) -> LimitingFlow:
+        return replace(self, manifold=manifold)
+
+    def __repr__(self) -> str:
+        """Return sharpness and rate."""
+        return f"LimitingFlow({self.sharpness!r}, rate={self.rate:g})"
+
+
+@suggest_keywords
+def integrate(
+    flow: Flow,
+    start: ArrayLike,
+    times: ArrayLike | None = None,
+    *,
+    method: str = "auto",
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    gtol: float = 1e-10,
+    max_step: float = np.inf,
+    first_step: float | None = None,
+    max_steps: int = 1_000_000,
+    time_limit: float | None = None,
+    keep_steps: bool = False,
+    callback: Callable[[float, Array], object] | None = None,
+    progress: bool | Report | None = None,
+) -> Trajectory:
+    r"""Follow a flow from a point of its manifold.
+
+    SciPy integrates in the reduced coordinates of the model, the manifold projects the
+    points that are kept.  Without ``times`` the flow is followed until
+    :math:`|\mathrm{grad}_M S| \le` gtol :math:`\cdot \max(|\nabla S|, 10^{-2}|\nabla
+    S(\text{start})|)`.
+
+    Parameters
+    ----------
+    flow : Flow
+        What to follow.
+    start : array, shape (p,)
+        Point on the manifold, at slow time 0.
+    times : array, shape (T,), optional
+        Slow times to return, increasing and not negative.  All of them are returned;
+        only ``RANK_LOSS`` truncates.
+    method : {"auto", "RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA"}
+        SciPy's solver; "auto" says in the result what it chose and why.
+    rtol, atol : float
+        Tolerances of the solver, relative and absolute (units of the parameters).
+    gtol : float
+        Stationarity tolerance.
+    max_step, first_step : float
+        Bounds on the steps, in slow time.
+    max_steps : int
+        Budget of accepted steps.
+    time_limit : float, optional
+        Budget of wall-clock seconds.
+    keep_steps : bool
+        Also keep every accepted step in the trajectory.
+    callback : callable, optional
+        ``callback(time, point)`` after every accepted step; the point has the model's
+        own shape (p,) and is not yet projected.
+    progress : bool or callable, optional
+        One line on standard error; by default on a terminal only.
+
+    Returns
+    -------
+    Trajectory
+        Points on M, with sharpness, gradient norm, residual and rank margin.
+
+    Raises
+    ------
+    OffManifoldError
+        If the start has loss.
+    RankDeficientJacobianError
+        If the start is no regular point.
+    IntegrationError
+        If a budget ends, the gradient stops falling, or the velocity breaks down; its
+        ``trajectory`` is the path so far.
+
+    Examples
+    --------
+    >>> import manifold_flow as mf
+    >>> ellipse = lambda t: [t[0] ** 2 + 4 * t[1] ** 2 - 4.0]
+    >>> manifold = mf.ZeroLossManifold(mf.CallableModel(ellipse, n_params=2))
+    >>> flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    >>> path = mf.integrate(flow, manifold.projection([1.0, 1.0]))
+    >>> path.status.name, (path.end.round(8) + 0.0).tolist()  # the flat end of the ellipse
+    ('STATIONARY', [2.0, 0.0])
+    """
+    start = _checked_start(flow.manifold, start)
+    asked = None if times is None else _checked_times(times)
+    limits = loop.Limits(rtol, atol, gtol, max_step, first_step, max_steps, time_limit)
+    _check_limits(limits)
+    reduction = flow.manifold.model.reduction()
+    inner = flow
+    if reduction.model is not flow.manifold.model:
+        inner = flow.on(ZeroLossManifold(reduction.model))
+    begin = reduction.restrict(start)
+    name, reason = choose_method(method, begin.size)
+
+    def lift(points: Array) -> Array:
+        return reduction.lift(points, start)
+
+    path = loop.follow(
+        inner.velocity,
+        begin,
+        times=asked,
+        method=loop.METHODS[name],
+        limits=limits,
+        constraint=_constraint(inner, begin),
+        keep_steps=keep_steps,
+        callback=callback and (lambda time, point: callback(time, lift(point))),
+        report=reporter(progress),
+    )
+    details = _details(flow, name, reason, limits)
+    return _answer(path, lift, details)
+
+
+def choose_method(method: str, n_params: int) -> tuple[str, str]:
+    """Return the solver's name and, for ``"auto"``, why it was chosen.
+
+    Parameters
+    ----------
+    method : str
+        A name of SciPy's solvers, or "auto".
+    n_params : int
+        Number of (reduced) parameters.
+
+    Returns
+    -------
+    name, reason : str
+        The reason is empty where the user chose.
+
+    Raises
+    ------
+    UnknownNameError
+        Names the nearest method.
+    """
+    if method == "auto":
+        if n_params <= LARGEST_DENSE_IMPLICIT:
+            return "LSODA", "auto: implicit where stiff, reaches stationarity"
+        return "DOP853", f"auto: explicit, {n_params} parameters are too many for Newton"
+    if method not in loop.METHODS:
+        raise UnknownNameError("method", method, ("auto", *loop.METHODS))
+    return method, ""
+
+
+def _constraint(flow: Flow, start: Array) -> loop.Constraint:
+    manifold = flow.manifold
+
+    def observe(point: Array) -> loop.Observation:
+        here = manifold.linearize(point)
+        gradient = flow.sharpness.gradient(here)
+        return loop.Observation(
+            sharpness=flow.sharpness.value(here),
+            gradient_norm=float(np.linalg.norm(here.tangent_part(gradient))),
+            full_gradient_norm=float(np.linalg.norm(gradient)),
+            residual=float(np.abs(here.residual).max()),
+            rank_margin=here.rank_margin,
+        )
+
+    drift = 1e4 * manifold.tolerance(start)
+    return loop.Constraint(observe, manifold.projection, max_drift=drift)
+
+
+def _checked_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
+    point = np.array(start, dtype=float)
+    here = manifold.linearize(point)
+    violation, tolerance = float(np.abs(here.residual).max()), manifold.tolerance(point)
+    if violation > tolerance:
+        raise OffManifoldError(violation, tolerance)
+    if here.rank_margin < loop.RANK_MARGIN:
+        here.multipliers(np.zeros_like(point))  # raises, naming rows, where rank < n
+        raise RankDeficientJacobianError(
+            f"the start is {manifold.regular_point(point)}: a flow needs a regular "
+            "point of the zero-loss set. Start elsewhere.",
+            here.singular_values,
+        )
+    return point
+
+
+def _checked_times(times: ArrayLike) -> Array:
+    asked = np.atleast_1d(np.array(times, dtype=float))
+    if asked.ndim != 1 or asked.size == 0:
+        raise ShapeError("times", "(T,) with T >= 1", asked.shape)
+    if not np.isfinite(asked).all() or asked[0] < 0 or (np.diff(asked) <= 0).any():
+        raise DataError(
+            f"times must be finite, not negative and strictly increasing; got "
+            f"{np.array2string(asked, threshold=6)}. Slow time starts at 0."
+        )
+    return asked
+
+
+def _check_limits(limits: loop.Limits) -> None:
+    for name in ("rtol", "atol", "gtol", "max_step", "max_steps"):
+        if not getattr(limits, name) > 0:
+            raise DataError(f"{name} = {getattr(limits, name)}: must be positive.")
+    for name in ("first_step", "time_limit"):
+        value = getattr(limits, name)
+        if value is not None and not value > 0:
+            raise DataError(f"{name} = {value}: must be positive, or None.")
+
+
+def _details(flow: Flow, method: str, reason: str, limits: loop.Limits) -> dict[str, Any]:
+    model = flow.manifold.model
+    return {
+        "mover": repr(flow),
+        "model": repr(model),
+        "loss": model.loss.formula,
+        "method": f"{method} ({reason})" if reason else method,
+        "rtol": limits.rtol,
+        "atol": limits.atol,
+        "gtol": limits.gtol,
+        "caveats": list(model.caveats),
+    }
+
+
+def _answer(
+    path: loop.Path, lift: Callable[[Array], Array], details: dict[str, Any]
+) -> Trajectory:
+    def along(name: str) -> Array:
+        return np.array([getattr(seen, name) for seen in path.observations])
+
+    trajectory = Trajectory(
+        times=np.array(path.times),
+        status=path.status,
+        message=path.message,
+        reduced_points=np.array(path.points),
+        n_evaluations=path.n_evaluations,
+        n_steps=path.n_steps,
+        drift=path.drift,
+        seconds=path.seconds,
+        details=details,
+        sharpness=along("sharpness"),
+        gradient_norm=along("gradient_norm"),
+        residual=along("residual"),
+        rank_margin=along("rank_margin"),
+        lift=lift,
+    )
+    if path.status.success:
+        return trajectory
+    message = f"{path.message}. The path so far is in the exception's .trajectory."
+    if isinstance(path.cause, KeyboardInterrupt):
+        raise IntegrationInterrupted(message, trajectory) from path.cause
+    raise IntegrationError(message, trajectory) from path.cause

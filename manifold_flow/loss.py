@@ -1,0 +1,177 @@
+"""The squared loss: its normalisation, and the clock that follows from it.
+
+Every factor 1/2, 1/n and batch size of the project is decided here
+(theory.md §0.2-0.4); no other file converts between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from manifold_flow.errors import DataError, ShapeError, UnknownNameError
+
+__all__ = ["SquaredLoss"]
+
+#: scale times n: "half_mean" is 1/(2n) Σ r², "mean" is 1/n Σ r², "sum" is Σ r².
+PER_SAMPLE_SCALE: Mapping[str, float] = MappingProxyType({"half_mean": 0.5, "mean": 1.0})
+FORMULAS: Mapping[str, str] = MappingProxyType(
+    {
+        "half_mean": "1/(2n) sum q_i r_i^2",
+        "mean": "1/n sum q_i r_i^2",
+        "sum": "sum q_i r_i^2",
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class SquaredLoss:
+    r"""The loss :math:`L = s \sum_i q_i r_i^2` of n residuals.
+
+    On the zero-loss manifold its Hessian is :math:`J^T \mathrm{diag}(c) J` with the
+    *curvatures* :math:`c_i = 2 s q_i`, because the term with second derivatives is
+    multiplied by a residual that vanishes there.
+
+    Parameters
+    ----------
+    normalization : {"half_mean", "mean", "sum"}
+        s = 1/(2n), 1/n or 1.
+    n_residuals : int
+        Number n of residuals.
+    sample_weights : array, shape (n,), optional
+        Positive weights q; ones by default.
+
+    Raises
+    ------
+    UnknownNameError
+        For any other normalisation.
+    DataError
+        If a weight is not positive and finite.
+
+    References
+    ----------
+    theory.md §0.2 (normalisations) and §0.4 (clocks).
+
+    Examples
+    --------
+    >>> SquaredLoss("half_mean", 4).value([2.0, 0.0, 0.0, 0.0])
+    0.5
+    >>> SquaredLoss("sum", 4).label_noise_rate(noise_std=1.0, batch_size=4)
+    0.5
+    """
+
+    normalization: str
+    n_residuals: int
+    sample_weights: NDArray[np.float64]
+
+    def __init__(
+        self,
+        normalization: str = "half_mean",
+        n_residuals: int = 1,
+        sample_weights: ArrayLike | None = None,
+    ) -> None:
+        name = str(normalization).replace("-", "_")
+        if name not in FORMULAS:
+            raise UnknownNameError("loss", normalization, FORMULAS)
+        weights = np.ones(n_residuals) if sample_weights is None else sample_weights
+        weights = np.array(weights, dtype=float)
+        if weights.shape != (n_residuals,):
+            raise ShapeError(
+                "sample_weights", (n_residuals,), weights.shape, "One weight a sample."
+            )
+        if not (np.isfinite(weights).all() and (weights > 0).all()):
+            worst = int(np.argmin(np.where(np.isfinite(weights), weights, -np.inf)))
+            raise DataError(
+                f"sample_weights[{worst}] = {weights[worst]}: weights must be positive "
+                "and finite, or the sample is no constraint. Drop the sample instead."
+            )
+        weights.setflags(write=False)
+        object.__setattr__(self, "normalization", name)
+        object.__setattr__(self, "n_residuals", n_residuals)
+        object.__setattr__(self, "sample_weights", weights)
+
+    @property
+    def scale(self) -> float:
+        """The factor s in L = s Σ q_i r_i²."""
+        if self.normalization == "sum":
+            return 1.0
+        return PER_SAMPLE_SCALE[self.normalization] / self.n_residuals
+
+    @property
+    def curvatures(self) -> NDArray[np.float64]:
+        """The n numbers c_i = 2 s q_i, second derivatives of L by residual."""
+        return 2.0 * self.scale * self.sample_weights
+
+    @property
+    def formula(self) -> str:
+        """The loss in words, printed beside every number that depends on it."""
+        return f"{self.normalization}: {FORMULAS[self.normalization]}"
+
+    @property
+    def has_equal_weights(self) -> bool:
+        """Whether all samples weigh the same."""
+        return bool(np.ptp(self.sample_weights) == 0.0)
+
+    def value(self, residual: ArrayLike) -> Any:
+        """Return L for residuals of shape (..., n)."""
+        squares = self.sample_weights * np.square(np.asarray(residual, dtype=float))
+        total = self.scale * squares.sum(axis=-1)
+        return float(total) if total.ndim == 0 else total
+
+    def noise_matching(self, noise_std: float, batch_size: int) -> float:
+        r"""Return c in Σ = c ∇²L, the gradient noise caused by label noise on M.
+
+        A batch of B residuals, scaled to an unbiased gradient of L, with fresh label
+        noise of variance σ² has covariance :math:`\Sigma = c\,\nabla^2 L`,
+        :math:`c = 2 n s q \sigma^2 / B` (equal weights q).
+
+        Parameters
+        ----------
+        noise_std : float
+            Standard deviation σ of the label noise, in units of the targets.
+        batch_size : int
+            Number B of samples a step.
+
+        Returns
+        -------
+        float
+            The constant c (theory.md §0.4).
+        """
+        weight = float(self.sample_weights[0])
+        return 2.0 * self.n_residuals * self.scale * weight * noise_std**2 / batch_size
+
+    def label_noise_rate(self, noise_std: float, batch_size: int) -> float:
+        r"""Return the rate c/4 of the limiting flow of label-noise SGD.
+
+        With slow time :math:`T = \eta^2 k` after k steps,
+        :math:`dY/dT = -\tfrac{c}{4}\,\mathrm{grad}_M \mathrm{Tr}\,\nabla^2 L`.
+
+        Parameters
+        ----------
+        noise_std : float
+            Standard deviation σ of the label noise.
+        batch_size : int
+            Number B of samples a step.
+
+        Returns
+        -------
+        float
+            The rate, per unit of slow time (theory.md §0.3-0.4).
+
+        Examples
+        --------
+        Batch 1 and the half-mean loss give the σ²/4 of Li, Wang and Arora:
+
+        >>> SquaredLoss("half_mean", 10).label_noise_rate(noise_std=1.0, batch_size=1)
+        0.25
+        """
+        return self.noise_matching(noise_std, batch_size) / 4.0
+
+    def __repr__(self) -> str:
+        """Return the constructor call."""
+        return f"SquaredLoss({self.normalization!r}, n_residuals={self.n_residuals})"

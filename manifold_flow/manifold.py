@@ -1,0 +1,412 @@
+r"""ZeroLossManifold: the set of parameters with zero loss, as a geomstats manifold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse.linalg import LinearOperator
+
+from manifold_flow._compat import import_geomstats
+from manifold_flow.errors import (
+    DataError,
+    ManifoldFlowError,
+    ProjectionError,
+    RankDeficientJacobianError,
+    ShapeError,
+)
+from manifold_flow.linearization import Linearization
+from manifold_flow.models.model import Model
+from manifold_flow.sharpness import Sharpness
+
+__all__ = ["RegularPoint", "ZeroLossManifold"]
+
+LevelSet: Any = import_geomstats("geometry.base").LevelSet
+Euclidean: Any = import_geomstats("geometry.euclidean").Euclidean
+
+Array = NDArray[np.float64]
+Rng = None | int | np.random.Generator | np.random.SeedSequence
+
+#: below this sigma_min/sigma_max a point is no longer counted as regular
+REGULAR_MARGIN = 1e-6
+
+
+@dataclass(frozen=True)
+class RegularPoint:
+    """How regular the zero-loss set is at a point.
+
+    Attributes
+    ----------
+    rank : int
+        Numerical rank of the Jacobian.
+    n_residuals : int
+        Number n of constraints.
+    sigma_min, sigma_max : float
+        Extreme singular values of the Jacobian.
+    """
+
+    rank: int
+    n_residuals: int
+    sigma_min: float
+    sigma_max: float
+
+    @property
+    def condition(self) -> float:
+        """σ_max/σ_min; infinity where rank is lost."""
+        return self.sigma_max / self.sigma_min if self.sigma_min > 0 else np.inf
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether M is a smooth manifold around the point, numerically."""
+        return self.sigma_min > REGULAR_MARGIN * self.sigma_max
+
+    def __str__(self) -> str:
+        """Return one line."""
+        word = "regular" if self.is_regular else "NOT regular"
+        return (
+            f"{word}: rank {self.rank} of {self.n_residuals}, sigma_min "
+            f"{self.sigma_min:.3g}, condition {self.condition:.3g}"
+        )
+
+
+class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
+    r"""The zero-loss manifold :math:`M = \{\theta : r(\theta) = 0\}`.
+
+    A geomstats ``LevelSet`` of dimension p − n with the metric induced from
+    :math:`\mathbb{R}^p`.  Methods of geomstats accept batches ``[..., p]``; those that
+    return one linearization or operator take one point.
+
+    Parameters
+    ----------
+    model : Model
+        Over-parametrised: p > n.
+
+    Examples
+    --------
+    >>> from manifold_flow.models import CallableModel
+    >>> circle = ZeroLossManifold(CallableModel(lambda t: [t @ t - 1.0], n_params=2))
+    >>> circle.dim, bool(circle.belongs(np.array([0.6, 0.8])))
+    (1, True)
+    >>> circle.projection(np.array([3.0, 4.0])).round(12).tolist()
+    [0.6, 0.8]
+    """
+
+    def __init__(self, model: Model) -> None:
+        # before super(): LevelSet.__init__ asks for the embedding space at once
+        self.model = model
+        # no default metric exists for a general level set, hence equip=False
+        super().__init__(dim=model.n_params - model.n_residuals, equip=False)
+
+    def _define_embedding_space(self) -> Any:
+        return Euclidean(self.model.n_params)
+
+    # --- geomstats' own names, batches allowed --------------------------------------
+
+    def submersion(self, point: Array) -> Array:
+        """Return the residuals, whose zero set is M.
+
+        Parameters
+        ----------
+        point : array, shape (..., p)
+            Points of the embedding space.
+
+        Returns
+        -------
+        array, shape (..., n)
+            Residuals.
+        """
+        return self._batched(self.model.residual, point)
+
+    def tangent_submersion(self, vector: Array, point: Array) -> Array:
+        """Return J(point) · vector, shape (..., n)."""
+        return self._batched(lambda x, v: self.linearize(x).apply(v), point, vector)
+
+    def belongs(self, point: Array, atol: float | None = None) -> Any:
+        """Tell whether points lie on M.
+
+        Parameters
+        ----------
+        point : array, shape (..., p)
+            Points.
+        atol : float, optional
+            Bound on max |residual|; by default 1e-10 of what rounding of the residual
+            is relative to, see :meth:`tolerance`.
+
+        Returns
+        -------
+        bool array, shape (...,)
+            The verdicts.
+        """
+        point = np.asarray(point, dtype=float)
+        if point.shape[-1:] != self.shape:
+            return np.zeros(point.shape[:-1], dtype=bool)
+
+        def close(x: Array) -> Any:
+            bound = self.tolerance(x) if atol is None else atol
+            return np.abs(self.model.residual(x)).max() <= bound
+
+        return self._batched(close, point)
+
+    def to_tangent(self, vector: Array, base_point: Array) -> Array:
+        """Return the orthogonal projection of vectors on the tangent space, (..., p)."""
+        return self._batched(
+            lambda x, v: self.linearize(x).tangent_part(v), base_point, vector
+        )
+
+    def projection(self, point: ArrayLike) -> Array:
+        r"""Return points of M reached by damped Gauss-Newton steps.
+
+        :math:`\theta \leftarrow \theta - t\, J^+ r(\theta)`, t halved until
+        :math:`\|r\|` falls.  Near M this is the nearest point to second order.
+
+        Parameters
+        ----------
+        point : array, shape (..., p)
+            Where to start.
+
+        Returns
+        -------
+        array, shape (..., p)
+            Points on M to rounding.
+
+        Raises
+        ------
+        ProjectionError
+            If no zero of the residual is reached; carries the iteration log.
+        """
+        return self._batched(self._project, np.array(point, dtype=float))
+
+    def random_point(
+        self, n_samples: int = 1, bound: float = 1.0, *, rng: Rng = None
+    ) -> Array:
+        """Return random points of M: Gaussian parameters, projected.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of points.
+        bound : float
+            Standard deviation of the parameters before projection.
+        rng : None, int, Generator or SeedSequence
+            Source of randomness.
+
+        Returns
+        -------
+        array, shape (p,) or (n_samples, p)
+            One point without a leading dimension, as in geomstats.
+
+        Raises
+        ------
+        ProjectionError
+            If ten draws in a row fail to reach M.
+        RankDeficientJacobianError
+            If the point reached is not regular.
+        """
+        generator = np.random.default_rng(rng)
+        points = [self._random_point(bound, generator) for _ in range(n_samples)]
+        return points[0] if n_samples == 1 else np.stack(points)
+
+    def random_tangent_vec(
+        self, base_point: Array, n_samples: int = 1, *, rng: Rng = None
+    ) -> Array:
+        """Return Gaussian vectors projected on the tangent space at one point.
+
+        Parameters
+        ----------
+        base_point : array, shape (p,)
+            Point of M.
+        n_samples : int
+            Number of vectors.
+        rng : None, int, Generator or SeedSequence
+            Source of randomness.
+
+        Returns
+        -------
+        array, shape (p,) or (n_samples, p)
+            Tangent vectors.
+        """
+        size = self.shape if n_samples == 1 else (n_samples, *self.shape)
+        here = self.linearize(base_point)
+        draws = np.random.default_rng(rng).standard_normal(size)
+        return self._batched(here.tangent_part, draws)
+
+    # --- the geometry of one point ---------------------------------------------------
+
+    def linearize(self, point: ArrayLike) -> Linearization:
+        """Return the model seen from one point, shape (p,)."""
+        point = np.asarray(point, dtype=float)
+        if point.shape != self.shape:
+            raise ShapeError("point", self.shape, point.shape)
+        if not np.isfinite(point).all():
+            raise DataError(
+                f"point[{int(np.argmin(np.isfinite(point)))}] is not finite: there is no "
+                "geometry at NaN or infinity."
+            )
+        return self.model.linearize(point)
+
+    def tolerance(self, point: Array) -> float:
+        r"""Return 1e-10 · max(1, max_i |∇r_i| |θ|), what "on M" means at a point."""
+        return 1e-10 * self._residual_scale(self.linearize(point), point)
+
+    def regular_point(self, point: ArrayLike) -> RegularPoint:
+        """Report rank, extreme singular values and condition of J at a point."""
+        values = self.linearize(point).singular_values
+        cutoff = np.finfo(float).eps * max(self.shape) * values[0]
+        return RegularPoint(
+            rank=int((values > cutoff).sum()),
+            n_residuals=len(values),
+            sigma_min=float(values[-1]),
+            sigma_max=float(values[0]),
+        )
+
+    def normal_basis(self, point: ArrayLike) -> Array:
+        """Return an orthonormal basis of the normal space, rows, shape (n, p).
+
+        It spans the residual gradients (Lemma 1 of Gatmiry et al.; theory.md §1.2).
+        """
+        here = self.linearize(point)
+        if here.rank_margin <= REGULAR_MARGIN:
+            here.multipliers(np.zeros(self.shape))
+        gradients = np.stack([here.apply_transpose(e) for e in np.eye(len(here.residual))])
+        basis: Array = np.linalg.qr(gradients.T)[0].T
+        return basis
+
+    def riemannian_gradient(self, f: Sharpness, x: ArrayLike) -> Array:
+        """Return grad_M f(x) = P_T ∇f(x), shape (p,).
+
+        Parameters
+        ----------
+        f : Sharpness
+            Function on M.
+        x : array, shape (p,)
+            Point of M.
+
+        Returns
+        -------
+        array, shape (p,)
+            Tangent vector.
+        """
+        here = self.linearize(x)
+        return here.tangent_part(f.gradient(here))
+
+    def riemannian_hessian(self, f: Sharpness, x: ArrayLike) -> LinearOperator:
+        r"""Return the Hessian of f on M as a self-adjoint operator P ∘ Hess ∘ P.
+
+        :math:`\mathrm{Hess}_M f(u, u) = D^2 f(u, u) - \sum_i \alpha_i D^2 r_i(u, u)`
+        with :math:`\alpha = G^{-1} J \nabla f` (theory.md §1.6).
+
+        Parameters
+        ----------
+        f : Sharpness
+            Function on M.
+        x : array, shape (p,)
+            Point of M.
+
+        Returns
+        -------
+        scipy.sparse.linalg.LinearOperator, shape (p, p)
+            Zero on the normal space; products cost one Hessian-vector product each.
+        """
+        here = self.linearize(x)
+        multipliers = here.multipliers(f.gradient(here))
+
+        def product(vector: Array) -> Array:
+            u = here.tangent_part(np.ravel(vector))
+            return here.tangent_part(
+                f.hessian_vector(here, u) - here.curvature(multipliers, u)
+            )
+
+        size = self.model.n_params
+        return LinearOperator((size, size), matvec=product, rmatvec=product, dtype=float)
+
+    # --- private ---------------------------------------------------------------------
+
+    def _batched(self, function: Callable[..., Any], *arrays: Array) -> Any:
+        """Apply a function of single points along broadcast leading dimensions."""
+        converted = [np.asarray(a, dtype=float) for a in arrays]
+        for array in converted:
+            if array.shape[-1:] != self.shape:
+                raise ShapeError("point", ("...", *self.shape), array.shape)
+        batch = np.broadcast_shapes(*(a.shape[:-1] for a in converted))
+        if not batch:
+            return function(*converted)
+        flat = [np.broadcast_to(a, batch + self.shape).reshape(-1, *self.shape) for a in converted]
+        values = np.array([function(*row) for row in zip(*flat, strict=True)])
+        return values.reshape(batch + values.shape[1:])
+
+    @staticmethod
+    def _residual_scale(here: Linearization, point: Array) -> float:
+        """What rounding of a residual is relative to: |∇r_i| |θ|, at least 1."""
+        steepest = float(np.sqrt(np.diag(here.gram).max(initial=0.0)))
+        return max(1.0, steepest * float(np.linalg.norm(point)))
+
+    def _random_point(self, bound: float, generator: np.random.Generator) -> Array:
+        for attempt in range(10):
+            draw = bound * generator.standard_normal(self.shape)
+            try:
+                point = self._project(draw)
+            except ProjectionError:
+                if attempt == 9:
+                    raise
+            else:
+                break
+        report = self.regular_point(point)
+        if not report.is_regular:
+            self.linearize(point).multipliers(draw)  # raises where rank is fully lost
+            raise RankDeficientJacobianError(
+                f"the random point is {report}: the zero-loss set is not a smooth "
+                "manifold there. Use fewer or less dependent samples.",
+                self.linearize(point).singular_values,
+            )
+        return point
+
+    def _project(self, point: Array) -> Array:
+        log: list[tuple[int, float, float]] = []
+        here = self.linearize(point)
+        for iteration in range(100):
+            size = float(np.abs(here.residual).max())
+            scale = self._residual_scale(here, point)
+            if size <= 8 * np.finfo(float).eps * scale:
+                return point
+            try:
+                step = here.normal_solve(here.residual)
+            except RankDeficientJacobianError as error:
+                log.append((iteration, size, 0.0))
+                raise ProjectionError(
+                    f"Gauss-Newton met a singular Jacobian. {error}", tuple(log)
+                ) from error
+            damping = self._damping(point, step, here.residual)
+            log.append((iteration, size, damping * float(np.linalg.norm(step))))
+            if damping == 0.0:
+                break
+            point = point - damping * step
+            here = self.linearize(point)
+        if size <= 1e-12 * scale:
+            return point
+        raise ProjectionError(
+            f"Gauss-Newton stopped at max |residual| = {size:.3g} after "
+            f"{len(log)} iterations: no zero-loss point was reached from here. The "
+            "targets may be out of the model's reach; try another start or rescale them.",
+            tuple(log),
+        )
+
+    def _damping(self, point: Array, step: Array, residual: Array) -> float:
+        """Largest t in {1, 1/2, ...} that makes the residual fall; 0 if none does."""
+        size = float(np.linalg.norm(residual))
+        for halving in range(40):
+            damping = 0.5**halving
+            with np.errstate(all="ignore"):
+                try:
+                    trial = self.model.residual(point - damping * step)
+                except ManifoldFlowError:
+                    continue
+                if np.linalg.norm(trial) <= (1.0 - 1e-4 * damping) * size:
+                    return damping
+        return 0.0
+
+    def __repr__(self) -> str:
+        """Return the dimension and the model."""
+        return f"ZeroLossManifold(dim={self.dim}, {self.model!r})"

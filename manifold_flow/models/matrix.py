@@ -1,0 +1,155 @@
+r"""MatrixSensing: linear measurements of a matrix given by its factors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from manifold_flow.datasets import as_finite
+from manifold_flow.errors import ModelError, ShapeError, suggest_keywords
+from manifold_flow.linearization import DenseLinearization
+from manifold_flow.loss import SquaredLoss
+from manifold_flow.models.model import (
+    Model,
+    Reduction,
+    dense,
+    over_parametrised,
+    refuse_duplicate_rows,
+)
+
+__all__ = ["MatrixSensing"]
+
+Array = NDArray[np.float64]
+
+
+class MatrixSensing(Model):
+    r"""Measurements :math:`f_i(U, V) = \langle A_i, U V^T \rangle` of a factored matrix.
+
+    With ``symmetric=True``, :math:`f_i(U) = \langle A_i, U U^T \rangle`.  Parameters
+    are ``[U, V]`` (or U), flattened by rows.
+
+    Parameters
+    ----------
+    matrices : array, shape (n, d1, d2)
+        Measurement matrices A_i; equal ones are refused.
+    targets : array, shape (n,)
+        Measured values b.
+    rank : int
+        Inner dimension k of the factors.
+    symmetric : bool
+        Use U Uᵀ; needs d1 = d2.
+    sample_weights : array, shape (n,), optional
+        Positive weights of the loss.
+    loss : {"half_mean", "mean", "sum"}
+        Normalisation.
+
+    References
+    ----------
+    Ding et al. (2022), arXiv:2203.03756; theory.md §4.
+
+    Examples
+    --------
+    >>> model = MatrixSensing([[[1.0, 0.0], [0.0, 1.0]]], [2.0], rank=1)
+    >>> model.residual(np.ones(4))  # the trace of a matrix of ones is 2
+    array([0.])
+    """
+
+    @suggest_keywords
+    def __init__(
+        self,
+        matrices: ArrayLike,
+        targets: ArrayLike,
+        rank: int,
+        symmetric: bool = False,
+        sample_weights: ArrayLike | None = None,
+        loss: str = "half_mean",
+    ) -> None:
+        self.matrices = as_finite("matrices", matrices, 3)
+        self.targets = as_finite("targets", targets, 1)
+        self.n_residuals, self.n_rows, self.n_columns = self.matrices.shape
+        if self.targets.shape != (self.n_residuals,):
+            raise ShapeError("targets", (self.n_residuals,), self.targets.shape)
+        if rank < 1:
+            raise ModelError(f"rank = {rank}: factors have at least one column.")
+        if symmetric and self.n_rows != self.n_columns:
+            raise ShapeError("matrices", "(n, d, d) if symmetric", self.matrices.shape)
+        self.rank, self.symmetric = int(rank), bool(symmetric)
+        rows = self.n_rows if symmetric else self.n_rows + self.n_columns
+        self.n_params = rows * self.rank
+        self.loss = SquaredLoss(loss, self.n_residuals, sample_weights)
+        over_parametrised(self.n_params, self.n_residuals)
+        refuse_duplicate_rows(self.matrices, "matrices")
+        self._forms = self._quadratic_forms()
+
+    def _quadratic_forms(self) -> Array:
+        """Symmetric S_i with f_i = ½⟨S_i W, W⟩ on the stacked factors W, (n, q, q)."""
+        transposed = self.matrices.swapaxes(1, 2)
+        if self.symmetric:
+            return self.matrices + transposed
+        side = self.n_rows + self.n_columns
+        forms = np.zeros((self.n_residuals, side, side))
+        forms[:, : self.n_rows, self.n_rows :] = self.matrices
+        forms[:, self.n_rows :, : self.n_rows] = transposed
+        return forms
+
+    def _stacked(self, params: Array) -> Array:
+        params = self._checked(params)
+        return params.reshape(*params.shape[:-1], -1, self.rank)
+
+    def unflatten(self, params: Array) -> Mapping[str, Array]:
+        factors = self._stacked(params)
+        if self.symmetric:
+            return {"U": factors}
+        return {"U": factors[..., : self.n_rows, :], "V": factors[..., self.n_rows :, :]}
+
+    def matrix(self, params: Array) -> Array:
+        """Return U Vᵀ (or U Uᵀ), shape (..., d1, d2)."""
+        factors = self.unflatten(params)
+        right = factors["U"] if self.symmetric else factors["V"]
+        return factors["U"] @ right.swapaxes(-1, -2)
+
+    def residual(self, params: Array) -> Array:
+        return self.predict(params, self.matrices) - self.targets
+
+    def jacobian(self, params: Array) -> Array:
+        return (self._forms @ self._stacked(params)).reshape(self.n_residuals, -1)
+
+    def contracted_hessian(self, params: Array, directions: Array) -> Array:
+        moved = directions.reshape(self.n_residuals, -1, self.rank)
+        return (self._forms @ moved).sum(axis=0).ravel()
+
+    def contracted_third(self, params: Array, directions: Array, vector: Array) -> Array:
+        return np.zeros(self.n_params)
+
+    def sample_gradient(self, params: Array, samples: Array, noise: Array) -> Array:
+        outputs = self.predict(params, self.matrices)
+        drawn = np.take_along_axis(outputs - self.targets, samples, axis=1)
+        pulls = self.loss.curvatures[samples] * (drawn - noise)
+        forms = np.einsum("rb,rbpq->rpq", pulls, self._forms[samples])
+        return (forms @ self._stacked(params)).reshape(params.shape)
+
+    def predict(self, params: Array, inputs: ArrayLike) -> Array:
+        """Return ⟨A, U Vᵀ⟩ for other measurement matrices A, shape (..., k)."""
+        matrices = np.asarray(inputs, dtype=float)
+        if matrices.shape[1:] != (self.n_rows, self.n_columns):
+            raise ShapeError(
+                "inputs", ("k", self.n_rows, self.n_columns), matrices.shape
+            )
+        flat = self.matrix(params).reshape(*params.shape[:-1], -1)
+        return flat @ matrices.reshape(len(matrices), -1).T
+
+    def linearize(self, params: Array) -> DenseLinearization:
+        return dense(self, params)
+
+    def reduction(self) -> Reduction:
+        return Reduction.identity(self)
+
+    def __repr__(self) -> str:
+        """Return the sizes and the loss."""
+        kind = "UUᵀ" if self.symmetric else "UVᵀ"
+        return (
+            f"MatrixSensing({kind}, n={self.n_residuals}, {self.n_rows}x{self.n_columns}, "
+            f"rank={self.rank}, loss={self.loss.normalization!r})"
+        )

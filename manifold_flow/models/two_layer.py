@@ -1,0 +1,273 @@
+r"""TwoLayerNetwork: fixed output weights, the model of Gatmiry et al. 2024."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import ArrayLike, NDArray
+
+from manifold_flow.activations import Activation
+from manifold_flow.datasets import as_finite
+from manifold_flow.errors import (
+    DataError,
+    EmptyManifoldError,
+    ModelError,
+    ShapeError,
+    suggest_keywords,
+)
+from manifold_flow.linearization import NeuronwiseLinearization
+from manifold_flow.loss import SquaredLoss
+from manifold_flow.models.model import (
+    Model,
+    Reduction,
+    over_parametrised,
+    refuse_duplicate_rows,
+)
+
+__all__ = ["TwoLayerNetwork"]
+
+Array = NDArray[np.float64]
+
+
+class TwoLayerNetwork(Model):
+    r"""A two-layer network with a fixed second layer.
+
+    .. math:: f_i(\theta) = \sum_{j=1}^m a_j\, \phi(x_i^T \theta_j)
+
+    Parameters are the m rows θ_j of shape (d,), flattened.
+
+    Parameters
+    ----------
+    inputs : array, shape (n, d)
+        Data X.  Equal rows are refused; dependent rows (among them n > d) run and are
+        noted in ``caveats``, because the theorems need independent ones.
+    targets : array, shape (n,)
+        Targets y.
+    width : int
+        Number m of neurons.
+    activation : Activation or str
+        A name such as ``"cubic"``, or an expression in ``z``.
+    output_weights : array, shape (m,), optional
+        Fixed second layer a, no entry zero; ones by default.
+    sample_weights : array, shape (n,), optional
+        Positive weights q of the loss.
+    loss : {"half_mean", "mean", "sum"}
+        Normalisation.
+
+    Raises
+    ------
+    DataError
+        For NaN or infinity, or equal rows.
+    EmptyManifoldError
+        If a target is outside the range of the network; names the sample.
+    ModelError
+        If n >= p.
+
+    References
+    ----------
+    Gatmiry, Li, Reddi, Jegelka (2024); theory.md §1.
+
+    Examples
+    --------
+    >>> model = TwoLayerNetwork([[1.0, 0.0]], [3.0], width=2, activation="linear")
+    >>> model.residual(np.array([1.0, 5.0, 2.0, 5.0]))
+    array([0.])
+    """
+
+    @suggest_keywords
+    def __init__(
+        self,
+        inputs: ArrayLike,
+        targets: ArrayLike,
+        width: int,
+        activation: Activation | str = "cubic",
+        output_weights: ArrayLike | None = None,
+        sample_weights: ArrayLike | None = None,
+        loss: str = "half_mean",
+    ) -> None:
+        self.inputs = as_finite("inputs", inputs, 2)
+        self.targets = as_finite("targets", targets, 1)
+        self.n_residuals, self.n_features = self.inputs.shape
+        if self.targets.shape != (self.n_residuals,):
+            raise ShapeError(
+                "targets", (self.n_residuals,), self.targets.shape, "One per input row."
+            )
+        if width < 1:
+            raise ModelError(f"width = {width}: a network has at least one neuron.")
+        self.width = int(width)
+        self.activation = Activation.of(activation)
+        self.output_weights = self._checked_output_weights(output_weights)
+        self.n_params = self.width * self.n_features
+        self.loss = SquaredLoss(loss, self.n_residuals, sample_weights)
+        over_parametrised(self.n_params, self.n_residuals)
+        refuse_duplicate_rows(self.inputs)
+        self._check_reachable()
+        self.caveats = self._dependent_rows()
+
+    def _checked_output_weights(self, output_weights: ArrayLike | None) -> Array:
+        if output_weights is None:
+            output_weights = np.ones(self.width)
+        weights = as_finite("output_weights", output_weights, 1)
+        if weights.shape != (self.width,):
+            raise ShapeError("output_weights", (self.width,), weights.shape)
+        if (weights == 0).any():
+            raise DataError(
+                f"output_weights[{int(np.argmin(np.abs(weights)))}] is 0: that neuron "
+                "changes no output. Use a smaller width."
+            )
+        return weights
+
+    def _check_reachable(self) -> None:
+        """Refuse targets outside Σ_j a_j φ(R): there the zero-loss set is empty."""
+        low, high = self.activation.range
+        ends = np.outer(self.output_weights, [low, high])
+        least, most = float(ends.min(axis=1).sum()), float(ends.max(axis=1).sum())
+        outside = (self.targets < least) | (self.targets > most)
+        if not self.activation.range_closed:
+            outside |= (self.targets == least) | (self.targets == most)
+        if outside.any():
+            sample = int(np.argmax(outside))
+            raise EmptyManifoldError(
+                f"no zero-loss point: {self.activation.name} maps into ({low:g}, "
+                f"{high:g}) and {self.width} neurons reach only ({least:g}, {most:g}), "
+                f"but targets[{sample}] = {self.targets[sample]:g}. Rescale the targets, "
+                "use more neurons or another activation.",
+                sample,
+            )
+
+    def _dependent_rows(self) -> tuple[str, ...]:
+        if self.rank == self.n_residuals:
+            return ()
+        return (
+            f"the {self.n_residuals} input rows have rank {self.rank}: the theorems of "
+            "Gatmiry et al. need independent rows and do not apply",
+        )
+
+    @cached_property
+    def _input_basis(self) -> Array:
+        """Orthonormal basis Q (d, rank) of the span of the inputs."""
+        factor, triangle, _ = scipy.linalg.qr(
+            self.inputs.T, mode="economic", pivoting=True
+        )
+        sizes = np.abs(np.diag(triangle))
+        tolerance = np.finfo(float).eps * max(self.inputs.shape) * sizes[0]
+        basis: Array = factor[:, : int((sizes > tolerance).sum())]
+        return basis
+
+    @property
+    def rank(self) -> int:
+        """Rank of the inputs; n when the rows are independent."""
+        return int(self._input_basis.shape[1])
+
+    @cached_property
+    def inputs_gram(self) -> Array:
+        """K = X Xᵀ, shape (n, n)."""
+        return self.inputs @ self.inputs.T
+
+    def features(self, params: Array) -> Array:
+        """Return the preactivations z_ij = x_iᵀ θ_j, shape (..., n, width)."""
+        return self.inputs @ np.swapaxes(self.unflatten(params)["weights"], -1, -2)
+
+    def unflatten(self, params: Array) -> Mapping[str, Array]:
+        params = self._checked(params)
+        shape = (*params.shape[:-1], self.width, self.n_features)
+        return {"weights": params.reshape(shape)}
+
+    def residual(self, params: Array) -> Array:
+        return self.activation(self.features(params)) @ self.output_weights - self.targets
+
+    def jacobian(self, params: Array) -> Array:
+        slopes = self.activation.derivative(self.features(params), 1)
+        blocks = (slopes * self.output_weights)[:, :, None] * self.inputs[:, None, :]
+        return blocks.reshape(self.n_residuals, self.n_params)
+
+    def contracted_hessian(self, params: Array, directions: Array) -> Array:
+        second = self.activation.derivative(self.features(params), 2)
+        return self._pull_back(second * self._own_changes(directions))
+
+    def contracted_third(self, params: Array, directions: Array, vector: Array) -> Array:
+        third = self.activation.derivative(self.features(params), 3)
+        change = self.features(vector)
+        return self._pull_back(third * change * self._own_changes(directions))
+
+    def _own_changes(self, directions: Array) -> Array:
+        """x_iᵀ D_ij, shape (n, width): each sample's own direction."""
+        blocks = directions.reshape(self.n_residuals, self.width, self.n_features)
+        return np.einsum("imd,id->im", blocks, self.inputs)
+
+    def _pull_back(self, change: Array) -> Array:
+        return ((change * self.output_weights).T @ self.inputs).ravel()
+
+    def sample_gradient(self, params: Array, samples: Array, noise: Array) -> Array:
+        weights = params.reshape(len(params), self.width, self.n_features)
+        rows = self.inputs[samples]
+        preactivations = rows @ weights.swapaxes(-1, -2)
+        slope = self.activation.derivative(preactivations, 1)
+        outputs = self.activation(preactivations) @ self.output_weights
+        errors = outputs - self.targets[samples] - noise
+        pulls = self.loss.curvatures[samples] * errors
+        back = pulls[:, :, None] * slope * self.output_weights
+        return (back.swapaxes(-1, -2) @ rows).reshape(params.shape)
+
+    def predict(self, params: Array, inputs: ArrayLike) -> Array:
+        rows = as_finite("inputs", inputs, 2)
+        if rows.shape[1] != self.n_features:
+            raise ShapeError("inputs", ("k", self.n_features), rows.shape)
+        weights = self.unflatten(params)["weights"]
+        return self.activation(rows @ weights.swapaxes(-1, -2)) @ self.output_weights
+
+    def linearize(self, params: Array) -> NeuronwiseLinearization:
+        value, slope, second, third = self.activation.derivatives(self.features(params))
+        return NeuronwiseLinearization(
+            value @ self.output_weights - self.targets,
+            self.loss.curvatures,
+            self.inputs,
+            self.inputs_gram,
+            self.output_weights,
+            slope,
+            second,
+            third,
+        )
+
+    def reduction(self) -> Reduction:
+        r"""Return the network on the LQ factor of its inputs.
+
+        X = L Qᵀ with orthonormal Q (d, rank).  The part of every θ_j orthogonal to the
+        data never moves (theory.md §1.9), and θ_j ↦ Qᵀθ_j is an isometry of the rest.
+        """
+        basis = self._input_basis
+        if self.rank == self.n_features:
+            return Reduction.identity(self)
+        reduced = TwoLayerNetwork(
+            self.inputs @ basis,
+            self.targets,
+            self.width,
+            self.activation,
+            self.output_weights,
+            self.loss.sample_weights,
+            self.loss.normalization,
+        )
+        reduced.caveats = self.caveats
+
+        def restrict(params: Array) -> Array:
+            weights = self.unflatten(params)["weights"] @ basis
+            return weights.reshape(*params.shape[:-1], reduced.n_params)
+
+        def lift(points: Array, reference: Array) -> Array:
+            moving = reduced.unflatten(points)["weights"]
+            start = self.unflatten(reference)["weights"]
+            weights = start + (moving - start @ basis) @ basis.T
+            return weights.reshape(*points.shape[:-1], self.n_params)
+
+        return Reduction(reduced, restrict, lift)
+
+    def __repr__(self) -> str:
+        """Return the sizes, the activation and the loss."""
+        return (
+            f"TwoLayerNetwork(n={self.n_residuals}, d={self.n_features}, "
+            f"width={self.width}, {self.activation!r}, "
+            f"loss={self.loss.normalization!r})"
+        )

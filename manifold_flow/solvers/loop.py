@@ -1,0 +1,503 @@
+"""One loop over SciPy's OdeSolver classes: budgets, events, guards, partial results.
+
+``solve_ivp`` has no budget of steps and can hang for ever at a singular point or on
+NaN, and an exception in the right-hand side throws the path away.  The step-by-step
+classes it is built on have neither problem.  A method of our own is a subclass of
+``OdeSolver`` and runs in the same loop.
+"""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import scipy.integrate as ode
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from threadpoolctl import threadpool_limits
+
+from manifold_flow.errors import (
+    DegenerateEigenvalueError,
+    ManifoldFlowError,
+    NonFiniteError,
+)
+from manifold_flow.solvers.progress import Report
+from manifold_flow.solvers.status import Status
+
+__all__ = ["METHODS", "Constraint", "Limits", "Observation", "Path", "follow"]
+
+Array = NDArray[np.float64]
+
+METHODS: Mapping[str, type[ode.OdeSolver]] = MappingProxyType(
+    {
+        "RK23": ode.RK23,
+        "RK45": ode.RK45,
+        "DOP853": ode.DOP853,
+        "Radau": ode.Radau,
+        "BDF": ode.BDF,
+        "LSODA": ode.LSODA,
+    }
+)
+
+#: σ_min/σ_max of the Jacobian at which the smooth part of M ends
+RANK_MARGIN = 1e-6
+#: steps, at least, without a smaller gradient or sharpness that count as a floor
+STALL_STEPS = 1000
+#: after so many eightfold smaller restarts at one time the velocity is given up
+MAX_RESTARTS = 30
+#: what a velocity raises where it is not defined
+BREAKDOWN = (ManifoldFlowError, np.linalg.LinAlgError)
+#: multiply-adds per velocity below which a second BLAS thread costs more than it brings
+SMALL_PROBLEM = 20_000_000
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the loop looks at in one point.
+
+    Attributes
+    ----------
+    sharpness : float
+        S.
+    gradient_norm : float
+        Norm of the Riemannian gradient of S.
+    full_gradient_norm : float
+        Norm of the Euclidean gradient of S.
+    residual : float
+        max |r_i|.
+    rank_margin : float
+        σ_min(J)/σ_max(J).
+    """
+
+    sharpness: float
+    gradient_norm: float
+    full_gradient_norm: float
+    residual: float
+    rank_margin: float
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """How a path is kept on the manifold and seen from it.
+
+    Attributes
+    ----------
+    observe : callable
+        ``point -> Observation``.
+    project : callable
+        ``point -> point`` on M.
+    max_drift : float
+        Residual at which the solver's own state is projected; below it only the
+        points that are kept are.
+    """
+
+    observe: Callable[[Array], Observation]
+    project: Callable[[Array], Array]
+    max_drift: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Tolerances and budgets of a run.
+
+    Attributes
+    ----------
+    rtol, atol : float
+        Error tolerances of the solver.
+    gtol : float
+        Stationary when |grad_M S| <= gtol · max(|∇S|, 1e-2·|∇S(start)|).
+    max_step, first_step : float or None
+        Bounds on the solver's step, in slow time.
+    max_steps : int
+        Budget of accepted steps.
+    time_limit : float or None
+        Budget of wall-clock seconds.
+    """
+
+    rtol: float = 1e-8
+    atol: float = 1e-10
+    gtol: float = 1e-10
+    max_step: float = np.inf
+    first_step: float | None = None
+    max_steps: int = 1_000_000
+    time_limit: float | None = None
+
+
+@dataclass(eq=False)
+class Path:
+    """A path while it is being followed.
+
+    Attributes
+    ----------
+    times, points, observations : list
+        What is kept; points are projected.
+    status, message : Status, str
+        Why it ended.
+    n_evaluations, n_steps : int
+        Velocities evaluated and steps accepted.
+    drift : float
+        Largest residual met before projection.
+    seconds : float
+        Wall-clock time.
+    cause : BaseException or None
+        What broke a path that failed or was interrupted.
+    """
+
+    times: list[float] = field(default_factory=list)
+    points: list[Array] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
+    status: Status = Status.OUT_OF_BUDGET
+    message: str = ""
+    n_evaluations: int = 0
+    n_steps: int = 0
+    drift: float = 0.0
+    seconds: float = 0.0
+    cause: BaseException | None = None
+
+    def keep(self, time: float, point: Array, constraint: Constraint) -> None:
+        """Project a point, look at it and store all three."""
+        point = constraint.project(point)
+        self.times.append(time)
+        self.points.append(point)
+        self.observations.append(constraint.observe(point))
+
+    def end(self, status: Status, message: str) -> None:
+        """Say why the path ended."""
+        self.status, self.message = status, message
+
+
+def follow(
+    velocity: Callable[[Array], Array],
+    start: Array,
+    *,
+    times: Array | None,
+    method: type[ode.OdeSolver],
+    limits: Limits,
+    constraint: Constraint,
+    keep_steps: bool = False,
+    callback: Callable[[float, Array], object] | None = None,
+    report: Report = lambda text: None,
+) -> Path:
+    """Follow an autonomous velocity from a point of a manifold.
+
+    Parameters
+    ----------
+    velocity : callable
+        ``point (p,) -> (p,)``.
+    start : array, shape (p,)
+        Point on M, at time 0.
+    times : array, shape (T,), or None
+        Increasing times to return; None means to stationarity.
+    method : OdeSolver subclass
+        The stepper.
+    limits : Limits
+        Tolerances and budgets.
+    constraint : Constraint
+        Observation and projection.
+    keep_steps : bool
+        Also keep every accepted step.
+    callback : callable, optional
+        ``callback(time, point)`` after every accepted step.
+    report : callable
+        Receives one line of progress a step.
+
+    Returns
+    -------
+    Path
+        Complete or partial; never raises for what happens on the way.
+    """
+    path = Path()
+    began = clock.monotonic()
+    run = _Run(velocity, start, times, method, limits, constraint, path)
+    with _small_problem_on_one_thread(start.size):
+        try:
+            for time, point, seen in run.steps():
+                if keep_steps:
+                    path.keep(time, point, constraint)
+                if callback is not None:
+                    callback(time, point.copy())
+                report(_progress_line(time, path.n_steps, seen, times))
+                if _out_of_time(limits, began):
+                    path.end(
+                        Status.OUT_OF_BUDGET,
+                        f"time_limit={limits.time_limit} s passed at slow time {time:.6g}"
+                        f" with gradient norm {seen.gradient_norm:.3g}",
+                    )
+                    break
+        except KeyboardInterrupt as interrupt:
+            path.cause = interrupt
+            path.end(Status.OUT_OF_BUDGET, "interrupted")
+        finally:
+            report("")
+    run.keep_last()
+    path.seconds = clock.monotonic() - began
+    return path
+
+
+class _Run:
+    """The solver, its restarts and its end conditions."""
+
+    def __init__(
+        self,
+        velocity: Callable[[Array], Array],
+        start: Array,
+        times: Array | None,
+        method: type[ode.OdeSolver],
+        limits: Limits,
+        constraint: Constraint,
+        path: Path,
+    ) -> None:
+        self.velocity, self.method = velocity, method
+        self.limits, self.constraint, self.path = limits, constraint, path
+        self.times = times
+        self.pending = [] if times is None else list(times)
+        self.time, self.point = 0.0, start
+        self.first = self.seen = constraint.observe(start)
+        self.trouble_since, self.restarts = -np.inf, 0
+
+    def steps(self) -> Iterator[tuple[float, Array, Observation]]:
+        """Yield (time, point, observation) after every accepted step."""
+        self._keep_start()
+        if self._ended_at_start():
+            return
+        solver = self._solver(self.limits.first_step)
+        floor = _Floor(self.seen, self.limits.rtol)
+        while self.path.n_steps < self.limits.max_steps:
+            accepted = self._advance(solver)
+            if accepted is None:
+                return
+            solver = accepted
+            before = self.time
+            if not self._look(solver):
+                return
+            self.path.drift = max(self.path.drift, self.seen.residual)
+            if self.seen.rank_margin < RANK_MARGIN:
+                self._stop_at_rank_loss(solver, before)
+                return
+            self._keep_requested(solver)
+            yield self.time, self.point, self.seen
+            if self._arrived(solver) or floor.reached(self.seen, self.path):
+                return
+            if self.seen.residual > self.constraint.max_drift:
+                solver = self._restart_projected(solver)
+        self.path.end(
+            Status.OUT_OF_BUDGET,
+            f"max_steps={self.limits.max_steps} reached at slow time {self.time:.6g} "
+            f"with gradient norm {self.seen.gradient_norm:.3g}",
+        )
+
+    def keep_last(self) -> None:
+        """Keep the last point reached, unless only requested times are wanted."""
+        path = self.path
+        if path.status is Status.COMPLETED or self.time in path.times[-1:]:
+            return
+        try:
+            path.keep(self.time, self.point, self.constraint)
+        except BREAKDOWN:
+            # at the edge of where S is defined: the point as the solver left it
+            path.times.append(self.time)
+            path.points.append(self.point)
+            path.observations.append(self.seen)
+
+    # --- beginning and end ------------------------------------------------------------
+
+    def _keep_start(self) -> None:
+        if self.times is None or (self.pending and self.pending[0] == 0.0):
+            self.path.keep(0.0, self.point, self.constraint)
+            self.pending = self.pending[1:]
+
+    def _ended_at_start(self) -> bool:
+        if self.times is not None and not self.pending:
+            self.path.end(Status.COMPLETED, Status.COMPLETED.value)
+            return True
+        return self._is_stationary()
+
+    def _is_stationary(self) -> bool:
+        if self.times is not None:
+            return False
+        reference = max(
+            self.seen.full_gradient_norm, 1e-2 * self.first.full_gradient_norm
+        )
+        if self.seen.gradient_norm > self.limits.gtol * reference:
+            return False
+        ratio = self.seen.gradient_norm / reference if reference > 0 else 0.0
+        self.path.end(
+            Status.STATIONARY,
+            f"|grad_M S| is {ratio:.1e} of |grad S|, below gtol={self.limits.gtol:g}",
+        )
+        return True
+
+    def _arrived(self, solver: ode.OdeSolver) -> bool:
+        if self.times is not None and not self.pending:
+            self.path.end(Status.COMPLETED, Status.COMPLETED.value)
+            return True
+        return self._is_stationary()
+
+    def _stop_at_rank_loss(self, solver: ode.OdeSolver, before: float) -> None:
+        """Find the time at which the margin is crossed inside the last step."""
+        between = solver.dense_output()
+
+        def excess(time: float) -> float:
+            seen = self.constraint.observe(between(time))
+            return float(np.log(max(seen.rank_margin, 1e-300) / RANK_MARGIN))
+
+        crossed = solver.t
+        if excess(before) > 0.0:
+            width = solver.t - before
+            crossed = brentq(excess, before, solver.t, xtol=1e-6 * width, rtol=1e-12)
+        self._keep_requested(solver, until=crossed)
+        self.time, self.point = crossed, between(crossed)
+        self.path.end(
+            Status.RANK_LOSS,
+            f"sigma_min/sigma_max of the Jacobian fell below {RANK_MARGIN:g}: the path "
+            "reached the edge of the smooth part of the zero-loss set",
+        )
+
+    # --- steps ------------------------------------------------------------------------
+
+    def _guarded(self, time: float, point: Array) -> Array:
+        self.path.n_evaluations += 1
+        value = self.velocity(point)
+        if not np.isfinite(value).all():
+            raise NonFiniteError(
+                f"the velocity is not finite at slow time {time:.6g} "
+                f"(|point| = {np.linalg.norm(point):.3g})"
+            )
+        return value
+
+    def _solver(self, first_step: float | None) -> ode.OdeSolver:
+        options: dict[str, Any] = {"max_step": self.limits.max_step}
+        bound = np.inf if self.times is None else float(self.times[-1])
+        if first_step is not None:
+            options["first_step"] = min(first_step, bound - self.time)
+        return self.method(
+            self._guarded,
+            self.time,
+            self.point,
+            bound,
+            rtol=self.limits.rtol,
+            atol=self.limits.atol,
+            **options,
+        )
+
+    def _advance(self, solver: ode.OdeSolver) -> ode.OdeSolver | None:
+        """Take one step; restart eight times smaller where the velocity breaks down."""
+        width = solver.step_size or getattr(solver, "h_abs", None) or 1e-3
+        while True:
+            try:
+                if solver is None:
+                    solver = self._solver(width)
+                message = solver.step()
+            except BREAKDOWN as error:
+                width, solver = width / 8.0, None
+                if self._is_final(error):
+                    self._give_up(error)
+                    return None
+                continue
+            if solver.status != "failed":
+                return solver
+            self.path.end(Status.FAILED, f"{message} at slow time {self.time:.6g}")
+            return None
+
+    def _is_final(self, error: Exception) -> bool:
+        """Whether breaking down so often without getting on means that this is the end."""
+        if self.time > 1.01 * self.trouble_since:
+            self.trouble_since, self.restarts = self.time, 0
+        self.restarts += 1
+        # an eigenvalue crossing attracts the path; smaller steps would only chatter
+        crossing = isinstance(error, DegenerateEigenvalueError)
+        return crossing or self.restarts > MAX_RESTARTS
+
+    def _look(self, solver: ode.OdeSolver) -> bool:
+        """Move to the accepted step; False where nothing is defined there."""
+        try:
+            seen = self.constraint.observe(solver.y)
+        except BREAKDOWN as error:
+            self._give_up(error)
+            return False
+        self.path.n_steps += 1
+        self.time, self.point, self.seen = solver.t, solver.y.copy(), seen
+        return True
+
+    def _give_up(self, error: Exception) -> None:
+        self.path.cause = error
+        self.path.end(
+            Status.FAILED,
+            f"the velocity is undefined just after slow time {self.time:.6g} (rank "
+            f"margin {self.seen.rank_margin:.1e}): {error}",
+        )
+
+    def _restart_projected(self, solver: ode.OdeSolver) -> ode.OdeSolver:
+        self.point = self.constraint.project(self.point)
+        return self._solver(solver.step_size)
+
+    def _keep_requested(
+        self, solver: ode.OdeSolver, until: float | None = None
+    ) -> None:
+        until = solver.t if until is None else until
+        if not (self.pending and self.pending[0] <= until):
+            return
+        between = solver.dense_output()
+        while self.pending and self.pending[0] <= until:
+            time = self.pending.pop(0)
+            point = solver.y if time == solver.t else between(time)
+            self.path.drift = max(
+                self.path.drift, self.constraint.observe(point).residual
+            )
+            self.path.keep(time, point, self.constraint)
+
+
+class _Floor:
+    """Tells when a gradient has stopped falling above its threshold."""
+
+    def __init__(self, seen: Observation, rtol: float) -> None:
+        self.best, self.sharpness, self.since = seen.gradient_norm, seen.sharpness, 0
+        # off M the sharpness of a drifting path falls too, by as much as the tolerance
+        self.smallest_fall = 100.0 * rtol
+
+    def reached(self, seen: Observation, path: Path) -> bool:
+        self.since += 1
+        fall = self.smallest_fall * abs(self.sharpness)
+        if seen.gradient_norm < 0.99 * self.best or seen.sharpness < self.sharpness - fall:
+            self.best = min(self.best, seen.gradient_norm)
+            self.sharpness, self.since = seen.sharpness, 0
+        # half the run: an explicit method may need many small steps a per cent
+        if self.since < max(STALL_STEPS, path.n_steps // 2):
+            return False
+        path.end(
+            Status.OUT_OF_BUDGET,
+            f"the gradient norm stopped falling at its floor {self.best:.3g} for "
+            f"{self.since} steps, above the stationarity threshold. Explicit methods "
+            "hover there, and so does any method where S has a kink: use method='auto', "
+            "a smaller rtol, or a larger gtol",
+        )
+        return True
+
+
+def _out_of_time(limits: Limits, began: float) -> bool:
+    return limits.time_limit is not None and clock.monotonic() - began > limits.time_limit
+
+
+def _progress_line(
+    time: float, steps: int, seen: Observation, times: Array | None
+) -> str:
+    goal = "" if times is None else f" of {times[-1]:.4g}"
+    return (
+        f"slow time {time:.4g}{goal}, step {steps}, sharpness {seen.sharpness:.8g}, "
+        f"gradient {seen.gradient_norm:.2e}"
+    )
+
+
+@contextmanager
+def _small_problem_on_one_thread(size: int) -> Iterator[None]:
+    # a factor of 50-170 was measured between one and two BLAS threads on small matrices
+    if size**2 > SMALL_PROBLEM:
+        yield
+        return
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield

@@ -1,0 +1,175 @@
+"""Arrays and a JSON receipt in one .npz file, written whole or not at all.
+
+Nothing is ever unpickled, and the size a file declares is checked before memory is
+allocated for it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manifold_flow.errors import FileFormatError
+
+__all__ = ["provenance", "read", "write", "write_text"]
+
+SCHEMA = "manifold_flow/1"
+RECEIPT = "receipt"
+MAX_BYTES = 16 * 2**30
+PACKAGES = ("manifold_flow", "numpy", "scipy", "geomstats", "autograd")
+
+
+def provenance() -> dict[str, Any]:
+    """Return versions and, in a checkout, the commit that computed a result."""
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+        commit = done.stdout.strip() if done.returncode == 0 else None
+    except (OSError, subprocess.TimeoutExpired):
+        commit = None
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {"commit": commit, "versions": versions}
+
+
+def write(
+    path: str | Path, arrays: Mapping[str, NDArray[Any]], receipt: Mapping[str, Any]
+) -> Path:
+    """Write arrays and their receipt to one file.
+
+    Parameters
+    ----------
+    path : str or Path
+        Target; the suffix .npz is added if missing.
+    arrays : mapping of str to array
+        Numeric arrays only.
+    receipt : mapping
+        Anything JSON can hold: configuration, seed, status, loss normalisation.
+
+    Returns
+    -------
+    Path
+        The file written.
+    """
+    path = Path(path)
+    if path.suffix != ".npz":
+        path = path.with_name(path.name + ".npz")
+    text = json.dumps({"schema": SCHEMA, **receipt}, allow_nan=True)
+    packed = np.frombuffer(text.encode(), dtype=np.uint8)
+    with _replacing(path) as temporary, open(temporary, "wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **{RECEIPT: packed, **arrays})
+    return path
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write a text file whole or not at all; return its path."""
+    path = Path(path)
+    with _replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+class _replacing:
+    """A temporary name beside the target that replaces it on success only."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=self.path.parent, prefix=f".{self.path.name}."
+        )
+        os.close(handle)
+        self.temporary = Path(name)
+        return self.temporary
+
+    def __exit__(self, kind: object, *details: object) -> None:
+        if kind is None:
+            umask = os.umask(0)
+            os.umask(umask)
+            self.temporary.chmod(0o666 & ~umask)
+            self.temporary.replace(self.path)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+def read(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read what :func:`write` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+        A saved run.
+
+    Returns
+    -------
+    arrays : dict of str to array
+        Without the receipt.
+    receipt : dict
+        The JSON receipt.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, no saved run, of an unknown schema, or declares absurd
+        shapes.
+    """
+    path = Path(path)
+    try:
+        _refuse_absurd_shapes(path)
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        receipt = json.loads(arrays.pop(RECEIPT).tobytes().decode())
+    except FileFormatError:
+        raise
+    except KeyError:
+        raise FileFormatError(
+            f"{path} has no receipt: it was not written by manifold_flow. To read data, "
+            "use manifold_flow.datasets.load."
+        ) from None
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        raise FileFormatError(f"cannot read {path} as a saved run: {error}") from error
+    if not isinstance(receipt, dict) or receipt.get("schema") != SCHEMA:
+        found = receipt.get("schema") if isinstance(receipt, dict) else type(receipt)
+        raise FileFormatError(
+            f"{path} has schema {found!r}; this version reads {SCHEMA!r}. Read it with "
+            "the version that wrote it."
+        )
+    return arrays, receipt
+
+
+def _refuse_absurd_shapes(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        total = 0
+        for name in archive.namelist():
+            with archive.open(name) as member:
+                np.lib.format.read_magic(member)
+                shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+            total += math.prod(shape) * dtype.itemsize
+            if dtype.hasobject or total > MAX_BYTES:
+                raise FileFormatError(
+                    f"{path}: {name} declares shape {shape} of {dtype}; refused before "
+                    "any memory is allocated."
+                )

@@ -1,0 +1,453 @@
+"""Flows: laws, the exact answers they must reach, and how they stop."""
+
+import numpy as np
+import pytest
+from cases import MODELS, diagonal, two_layer
+from laws import FlowLaws, relative
+from scipy.optimize import linprog
+
+import manifold_flow as mf
+from manifold_flow.errors import (
+    DataError,
+    DegenerateEigenvalueError,
+    IntegrationError,
+    IntegrationInterrupted,
+    OffManifoldError,
+    RankDeficientJacobianError,
+    ShapeError,
+    UnknownKeywordError,
+    UnknownNameError,
+)
+
+METHODS = ["RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA"]
+
+
+class TestLimitingFlow(FlowLaws):
+    @pytest.fixture(params=["two-layer", "signed-weighted", "diagonal", "matrix"])
+    def flow(self, request):
+        manifold = mf.ZeroLossManifold(MODELS[request.param]())
+        return mf.LimitingFlow(manifold, mf.HessianTrace(), rate=0.5)
+
+    @pytest.fixture
+    def start(self, flow):
+        return flow.manifold.random_point(rng=0)
+
+
+class TestLogPseudoDeterminantFlow(FlowLaws):
+    @pytest.fixture
+    def flow(self):
+        manifold = mf.ZeroLossManifold(MODELS["two-layer"]())
+        return mf.LimitingFlow(manifold, mf.HessianLogPseudoDeterminant())
+
+    @pytest.fixture
+    def start(self, flow):
+        return flow.manifold.random_point(rng=0)
+
+
+class TestTopEigenvalueFlow(FlowLaws):
+    @pytest.fixture
+    def flow(self):
+        manifold = mf.ZeroLossManifold(MODELS["two-layer"]())
+        return mf.LimitingFlow(manifold, mf.HessianTopEigenvalue())
+
+    @pytest.fixture
+    def start(self, flow):
+        return flow.manifold.random_point(rng=0)
+
+
+# --- the two-layer network of the issue's numbers: n=5, d=8, width 10, cubic --------------
+
+
+@pytest.fixture(scope="module")
+def model():
+    inputs, targets = mf.datasets.gaussian(n=5, d=8, rng=0)
+    return mf.TwoLayerNetwork(inputs, targets, width=10, activation="cubic")
+
+
+@pytest.fixture(scope="module")
+def flow(model):
+    return mf.LimitingFlow(mf.ZeroLossManifold(model), mf.HessianTrace())
+
+
+@pytest.fixture(scope="module")
+def start(flow):
+    return flow.manifold.random_point(rng=0)
+
+
+@pytest.fixture(scope="module")
+def reference(flow, start):
+    times = [0.5, 2.0, 8.0, 30.0]
+    return mf.integrate(flow, start, times, method="DOP853", rtol=1e-12, atol=1e-14)
+
+
+@pytest.fixture(scope="module")
+def path(flow, start):
+    return mf.integrate(flow, start, keep_steps=True)
+
+
+def test_every_neuron_collapses_to_the_same_preactivation(model, path):
+    """Theorem 1: z_ij = φ⁻¹(y_i/m); it is not so at the start."""
+    exact = model.activation.inverse(model.targets / model.width)[:, None]
+    assert path.status is mf.Status.STATIONARY
+    assert np.abs(model.features(path.end) - exact).max() < 1e-6
+    assert np.abs(model.features(path.points[0]) - exact).max() > 1.0
+    assert path.residual[-1] < 1e-10
+
+
+def test_the_end_in_parameters_is_the_formula(model, start, path):
+    assert relative(path.end, mf.references.flattest_point(model, start)) < 1e-8
+    # without the start's frozen part the formula names another point
+    assert relative(path.end, mf.references.flattest_point(model)) > 0.1
+
+
+def test_sharpness_ends_at_the_exact_minimum(model, path):
+    exact = mf.references.flattest_value(model)
+    assert path.sharpness[-1] == pytest.approx(exact, rel=1e-12)
+    assert path.sharpness[0] > 1.5 * exact
+
+
+def test_sharpness_never_rises_along_the_whole_path(path):
+    assert np.diff(path.sharpness).max() < 1e-8 * path.sharpness[0]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_six_methods_agree_at_fixed_times(flow, start, reference, method):
+    path = mf.integrate(flow, start, reference.times, method=method)
+    assert np.abs(path.points - reference.points).max() < 1e-6
+    assert path.details["method"] == method
+
+
+@pytest.mark.parametrize("method", ["auto", "LSODA", "BDF", "Radau"])
+def test_implicit_methods_reach_stationarity(flow, start, method):
+    path = mf.integrate(flow, start, method=method)
+    assert path.status is mf.Status.STATIONARY
+    assert path.gradient_norm[-1] < 1e-9
+
+
+@pytest.mark.parametrize("method", ["RK23", "RK45", "DOP853", "LSODA", "Radau"])
+def test_error_falls_with_the_tolerance(flow, start, reference, method):
+    """Error per unit of tolerance: log-log slope near 1 (error-per-step control)."""
+    tolerances = 10.0 ** np.arange(-4, -8.1, -1.0)
+    errors = []
+    for rtol in tolerances:
+        path = mf.integrate(
+            flow, start, reference.times, method=method, rtol=rtol, atol=rtol * 1e-2
+        )
+        errors.append(np.abs(path.points - reference.points).max())
+    slope = np.polyfit(np.log(tolerances), np.log(errors), 1)[0]
+    assert 0.6 < slope < 1.4
+
+
+@pytest.mark.parametrize(("method", "order"), [("RK23", 3), ("RK45", 5), ("DOP853", 8)])
+def test_classical_order_at_fixed_steps(flow, start, method, order):
+    """With tolerances out of the way the step decides: slope of the order.
+
+    RK45 is still superconvergent where rounding begins, hence the wider side above.
+    """
+    steps = {3: [0.1, 0.05, 0.025], 5: [0.03, 0.015, 0.0075], 8: [0.5, 0.25, 0.125]}
+    steps = steps[order]
+    exact = mf.integrate(
+        flow, start, [1.0], method="DOP853", rtol=1e-13, atol=1e-15
+    ).end
+    errors = [
+        np.abs(
+            mf.integrate(
+                flow, start, [1.0], method=method, rtol=1e3, atol=1e3, max_step=h,
+                first_step=h,
+            ).end
+            - exact
+        ).max()
+        for h in steps
+    ]
+    slope = np.polyfit(np.log(steps), np.log(errors), 1)[0]
+    assert order - 0.5 < slope < order + 1.2
+
+
+def test_a_run_cut_in_two_is_the_same_run(flow, start):
+    whole = mf.integrate(flow, start, [4.0]).end
+    first = mf.integrate(flow, start, [1.5]).end
+    assert relative(mf.integrate(flow, first, [2.5]).end, whole) < 1e-6
+
+
+def test_a_stationary_start_returns_at_once(flow, path):
+    again = mf.integrate(flow, path.end)
+    assert (again.status, again.n_steps, len(again)) == (mf.Status.STATIONARY, 0, 1)
+
+
+def test_an_end_time_of_zero_returns_the_start(flow, start):
+    path = mf.integrate(flow, start, [0.0])
+    assert path.status is mf.Status.COMPLETED
+    assert relative(path.end, start) < 1e-14
+
+
+def test_a_constant_sharpness_is_stationary_everywhere():
+    """φ''' = 0: the trace is constant on M (theory.md §1.13), unlike for the cubic."""
+    model = two_layer(activation="linear")
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    path = mf.integrate(flow, manifold.random_point(rng=0))
+    assert (path.status, path.n_steps) == (mf.Status.STATIONARY, 0)
+
+
+def test_dependent_rows_run_and_are_noted():
+    model = MODELS["dependent"]()
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    path = mf.integrate(flow, manifold.random_point(rng=0))
+    assert path.status is mf.Status.STATIONARY
+    assert "rank 3" in path.details["caveats"][0]
+    assert "note: the 6 input rows have rank 3" in repr(path)
+    # the conclusion of Theorem 1 fails without its hypothesis
+    assert np.ptp(model.features(path.end), axis=1).max() > 0.1
+
+
+# --- the diagonal network: closed form and ℓ1 ----------------------------------------------
+
+
+def l1_value(model):
+    """min Σ κ_k |w_k| subject to X w = y, written out here for scipy's linprog."""
+    scale = {"half_mean": 0.5, "mean": 1.0, "sum": model.n_residuals}
+    scale = scale[model.loss.normalization] / model.n_residuals
+    cost = 2 * scale * (model.inputs**2).sum(axis=0)
+    found = linprog(
+        np.r_[cost, cost],
+        A_eq=np.c_[model.inputs, -model.inputs],
+        b_eq=model.targets,
+    )
+    return 4 * found.fun
+
+
+@pytest.mark.parametrize("loss", ["half_mean", "mean", "sum"])
+def test_diagonal_flow_is_its_closed_form_at_ten_times(loss):
+    model = diagonal(n=5, d=10, loss=loss)
+    manifold = mf.ZeroLossManifold(model)
+    start = manifold.random_point(rng=0)
+    rate = {"half_mean": 1.0, "mean": 0.5, "sum": 0.1}[loss]
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace(), rate=rate)
+    times = np.linspace(0.05, 0.5, 10)
+    exact = mf.references.exact_flow(model, start, rate * times)
+    path = mf.integrate(flow, start, times)
+    assert np.abs(path.points - exact).max() < 1e-7
+    wrong = mf.references.exact_flow(model, start, 1.01 * rate * times)
+    assert np.abs(path.points - wrong).max() > 1e-3
+
+
+def test_closed_form_obeys_its_own_laws():
+    """u_k v_k(t) = u_k v_k(0) e^{−16κ_k t} and X w = y (theory.md §3.2)."""
+    model = diagonal()
+    start = mf.ZeroLossManifold(model).random_point(rng=1)
+    times = np.array([0.0, 0.1, 1.0])
+    exact = mf.references.exact_flow(model, start, times)
+    parts = model.unflatten(exact)
+    decay = np.exp(-16 * np.outer(times, model.feature_curvatures))
+    first = model.unflatten(start)
+    assert relative(parts["u"] * parts["v"], first["u"] * first["v"] * decay) < 1e-12
+    assert np.abs(model.residual(exact)).max() < 1e-12
+    assert relative(exact[0], start) < 1e-9
+
+
+def test_generic_targets_end_stationary_at_the_l1_value():
+    model = diagonal(n=5, d=10)
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    path = mf.integrate(flow, manifold.random_point(rng=0))
+    assert path.status is mf.Status.STATIONARY
+    assert path.sharpness[-1] == pytest.approx(l1_value(model), abs=1e-5)
+
+
+def sparse_diagonal():
+    """Targets of two features where five samples are given: a degenerate vertex."""
+    inputs = np.random.default_rng(1).standard_normal((5, 10))
+    truth = np.zeros(10)
+    truth[:2] = [1.0, -1.5]
+    return mf.DiagonalLinearNetwork(inputs, inputs @ truth)
+
+
+@pytest.mark.parametrize("method", ["auto", "Radau"])
+def test_sparse_targets_end_at_the_edge_within_the_l1_value(method):
+    model = sparse_diagonal()
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    path = mf.integrate(flow, manifold.random_point(rng=0), method=method)
+    assert path.status in (mf.Status.STATIONARY, mf.Status.RANK_LOSS)
+    assert path.rank_margin[-1] < 1e-4
+    assert path.sharpness[-1] == pytest.approx(l1_value(model), abs=1e-5)
+
+
+def test_rank_loss_stops_at_the_margin_and_truncates_times():
+    """A degenerate ℓ1 vertex: off its support u_k and v_k vanish together."""
+    model = sparse_diagonal()
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    path = mf.integrate(
+        flow, manifold.random_point(rng=0), [0.0, 1.0, 1e6], method="Radau"
+    )
+    assert path.status is mf.Status.RANK_LOSS
+    assert path.success
+    assert path.times[:2].tolist() == [0.0, 1.0]
+    assert 1.0 < path.times[-1] < 1e6
+    # located to 1e-6 before projection, which divides by the smallest singular value
+    assert 1e-7 < path.rank_margin[-1] < 1.05e-6
+
+
+# --- how it stops when it cannot go on --------------------------------------------------------
+
+
+def test_explicit_methods_name_their_floor(flow, start):
+    with pytest.raises(IntegrationError, match="stopped falling at its floor") as caught:
+        mf.integrate(flow, start, method="RK45", rtol=1e-6, atol=1e-8)
+    partial = caught.value.trajectory
+    assert partial.status is mf.Status.OUT_OF_BUDGET
+    assert not partial.success
+    assert partial.gradient_norm[-1] < 1e-3 * partial.gradient_norm[0]
+
+
+def test_a_budget_of_steps_keeps_the_path(flow, start):
+    with pytest.raises(IntegrationError, match="max_steps=7 reached") as caught:
+        mf.integrate(flow, start, max_steps=7)
+    partial = caught.value.trajectory
+    assert partial.n_steps == 7
+    assert partial.times[-1] > 0
+    assert flow.manifold.belongs(partial.end)
+
+
+def test_a_time_limit_keeps_the_path(flow, start):
+    with pytest.raises(IntegrationError, match="time_limit=1e-06 s") as caught:
+        mf.integrate(flow, start, time_limit=1e-6)
+    assert caught.value.trajectory.n_steps == 1
+
+
+def test_requested_times_that_were_passed_are_in_the_partial_path(flow, start):
+    with pytest.raises(IntegrationError) as caught:
+        mf.integrate(flow, start, [0.0, 0.01, 1e9], max_steps=60)
+    assert caught.value.trajectory.times[:2].tolist() == [0.0, 0.01]
+
+
+def test_interruption_keeps_the_path(flow, start):
+    def interrupt(time, point):
+        if time > 1.0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(IntegrationInterrupted) as caught:
+        mf.integrate(flow, start, callback=interrupt)
+    partial = caught.value.trajectory
+    assert partial.times[-1] > 1.0
+    resumed = mf.integrate(flow, partial.end)
+    exact = mf.references.flattest_value(flow.manifold.model)
+    assert resumed.sharpness[-1] == pytest.approx(exact, rel=1e-12)
+
+
+def test_an_eigenvalue_crossing_stops_with_both_eigenvalues():
+    model = diagonal(n=5, d=10)
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTopEigenvalue())
+    with pytest.raises(IntegrationError, match="largest Hessian eigenvalues") as caught:
+        mf.integrate(flow, manifold.random_point(rng=0))
+    assert isinstance(caught.value.__cause__, DegenerateEigenvalueError)
+    assert caught.value.trajectory.status is mf.Status.FAILED
+    assert caught.value.trajectory.times[-1] > 0
+
+
+class Bump(mf.Sharpness):
+    """The trace, undefined below a value: a velocity that turns NaN on the way."""
+
+    def __init__(self, floor):
+        self.floor = floor
+
+    def value(self, linearization):
+        return mf.HessianTrace().value(linearization)
+
+    def slope(self, linearization):
+        slope = mf.HessianTrace().slope(linearization)
+        return slope if self.value(linearization) > self.floor else slope * np.nan
+
+    def slope_change(self, linearization, vector):
+        return mf.HessianTrace().slope_change(linearization, vector)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_velocity_that_turns_nan_fails_and_never_hangs(flow, start, path, method):
+    floor = 0.5 * (path.sharpness[0] + path.sharpness[-1])
+    broken = mf.LimitingFlow(flow.manifold, Bump(floor))
+    with pytest.raises(IntegrationError, match="not finite") as caught:
+        mf.integrate(broken, start, method=method, rtol=1e-5, atol=1e-7)
+    partial = caught.value.trajectory
+    assert partial.status is mf.Status.FAILED
+    assert partial.sharpness[-1] == pytest.approx(floor, rel=0.02)
+
+
+# --- arguments ---------------------------------------------------------------------------------
+
+
+def test_a_start_off_the_manifold_is_refused_with_its_violation(flow, start):
+    with pytest.raises(OffManifoldError, match="manifold.projection") as caught:
+        mf.integrate(flow, start + 0.1)
+    residual = flow.manifold.submersion(start + 0.1)
+    assert caught.value.violation == pytest.approx(np.abs(residual).max())
+
+
+def test_a_start_that_is_not_regular_is_refused():
+    model = mf.CallableModel(lambda t: [t[0] ** 2 - t[1] ** 2], n_params=2)
+    flow = mf.LimitingFlow(mf.ZeroLossManifold(model), mf.HessianTrace())
+    with pytest.raises(RankDeficientJacobianError):
+        mf.integrate(flow, np.zeros(2))
+
+
+@pytest.mark.parametrize("times", [[1.0, 0.5], [-1.0], [0.0, np.nan], [1.0, 1.0]])
+def test_times_must_increase(flow, start, times):
+    with pytest.raises(DataError, match="strictly increasing"):
+        mf.integrate(flow, start, times)
+
+
+@pytest.mark.parametrize(
+    "option", [{"rtol": 0.0}, {"gtol": -1.0}, {"max_steps": 0}, {"time_limit": 0.0}]
+)
+def test_limits_must_be_positive(flow, start, option):
+    with pytest.raises(DataError, match="must be positive"):
+        mf.integrate(flow, start, **option)
+
+
+def test_names_that_are_nearly_right(flow, start):
+    with pytest.raises(UnknownNameError, match="did you mean 'RK45'"):
+        mf.integrate(flow, start, method="rk4")
+    with pytest.raises(UnknownKeywordError, match="did you mean 'rtol'"):
+        mf.integrate(flow, start, rol=1e-3)
+    with pytest.raises(ShapeError):
+        mf.integrate(flow, start[:-1])
+    with pytest.raises(DataError, match="positive rate"):
+        mf.LimitingFlow(flow.manifold, mf.HessianTrace(), rate=0.0)
+
+
+def test_integer_starts_are_promoted():
+    model = mf.CallableModel(lambda t: [t[0] * t[1] - 2.0], n_params=2)
+    flow = mf.LimitingFlow(mf.ZeroLossManifold(model), mf.HessianTrace())
+    path = mf.integrate(flow, [2, 1])
+    assert np.abs(path.end - np.sqrt(2)).max() < 1e-6
+
+
+def test_callback_sees_points_of_the_models_own_shape(flow, start):
+    seen = []
+    mf.integrate(flow, start, [0.5], callback=lambda t, x: seen.append((t, x.shape)))
+    times = [time for time, _ in seen]
+    assert times == sorted(times)
+    assert {shape for _, shape in seen} == {start.shape}
+
+
+def test_progress_can_be_a_function(flow, start):
+    lines = []
+    mf.integrate(flow, start, [0.5], progress=lines.append)
+    assert lines[0].startswith("slow time ")
+    assert "of 0.5" in lines[0]
+    assert lines[-1] == ""
+
+
+def test_auto_says_what_it_chose_and_why(flow, start):
+    path = mf.integrate(flow, start, [0.1])
+    assert path.details["method"].startswith("LSODA (auto: ")
+
+
+def test_large_problems_are_not_given_a_dense_newton_matrix():
+    from manifold_flow.flow import choose_method
+
+    assert choose_method("auto", 100_000)[0] == "DOP853"
+    assert choose_method("auto", 400)[0] == "LSODA"

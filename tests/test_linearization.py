@@ -1,0 +1,104 @@
+"""Linearizations: dense and neuronwise obey the same laws."""
+
+import numpy as np
+import pytest
+from cases import MODELS, two_layer
+from laws import LinearizationLaws, naive_loss_hessian, relative
+
+import manifold_flow as mf
+from manifold_flow.errors import NonFiniteError, RankDeficientJacobianError
+from manifold_flow.linearization import DenseLinearization, NeuronwiseLinearization
+from manifold_flow.models.model import dense
+
+
+class TestLinearization(LinearizationLaws):
+    @pytest.fixture(params=sorted(MODELS))
+    def model(self, request):
+        return MODELS[request.param]()
+
+
+def test_two_layer_networks_never_form_the_jacobian(monkeypatch):
+    model = two_layer()
+    monkeypatch.setattr(type(model), "jacobian", None)
+    here = model.linearize(np.ones(model.n_params))
+    assert isinstance(here, NeuronwiseLinearization)
+    assert here.gram.shape == (3, 3)
+
+
+@pytest.mark.parametrize("name", ["two-layer", "signed-weighted", "dependent"])
+def test_neuronwise_and_dense_agree(name):
+    model = MODELS[name]()
+    params = np.random.default_rng(0).standard_normal(model.n_params)
+    fast, slow = model.linearize(params), dense(model, params)
+    vector = np.random.default_rng(1).standard_normal(model.n_params)
+    assert isinstance(slow, DenseLinearization)
+    assert relative(fast.gram, slow.gram) < 1e-12
+    assert relative(fast.tangent_part(vector), slow.tangent_part(vector)) < 1e-11
+    slope = np.diag(model.loss.curvatures)
+    assert relative(fast.gram_gradient(slope), slow.gram_gradient(slope)) < 1e-12
+    second = slow.gram_hessian(slope, vector)
+    assert relative(fast.gram_hessian(slope, vector), second) < 1e-12
+
+
+def test_smallest_eigenvalue_bound_of_lemma_1():
+    """λ_min(G) ≥ μ ρ1² Σ a_j² with the slopes at the point (theory.md §1.2)."""
+    model = MODELS["signed-weighted"]()
+    for seed in range(20):
+        params = np.random.default_rng(seed).standard_normal(model.n_params)
+        here = model.linearize(params)
+        mu = np.linalg.eigvalsh(model.inputs_gram)[0]
+        bound = mu * here.slopes.min() ** 2 * (model.output_weights**2).sum()
+        assert np.linalg.eigvalsh(here.gram)[0] >= bound * (1 - 1e-10)
+
+
+@pytest.mark.parametrize("name", ["two-layer", "signed-weighted", "diagonal", "callable"])
+def test_eigenvalues_are_the_hessians_on_the_manifold(name):
+    model = MODELS[name]()
+    point = mf.ZeroLossManifold(model).random_point(rng=0)
+    full = np.linalg.eigvalsh(naive_loss_hessian(model, point))[::-1]
+    n = model.n_residuals
+    assert relative(model.linearize(point).hessian_eigenvalues, full[:n]) < 1e-7
+    assert np.abs(full[n:]).max() < 1e-7 * full[0]
+
+
+def test_one_refinement_wins_back_what_the_gram_matrix_squares():
+    """cond K = 1e10: the projector agrees with the SVD's, an unrefined one does not."""
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.standard_normal((6, 6)))[0] for _ in range(2))
+    inputs = left * np.sqrt(np.logspace(0, -10, 6)) @ right
+    model = mf.TwoLayerNetwork(inputs, np.zeros(6), width=5)
+    params = 0.1 * rng.standard_normal(model.n_params)
+    vector = rng.standard_normal(model.n_params)
+    here, exact = model.linearize(params), dense(model, params).tangent_part(vector)
+    once = np.linalg.solve(here.gram, here.apply(vector))
+    assert np.abs(here.tangent_part(vector) - exact).max() < 1e-12
+    assert np.abs(vector - here.apply_transpose(once) - exact).max() > 1e-11
+
+
+def test_parallel_rows_are_named():
+    a = np.array([[1.0, 2.0, 0.5], [0.3, -1.0, 2.0], [1.0, 2.0, 0.5]])
+    model = mf.CallableModel(lambda t: (a @ t[:3]) * t[3], n_params=4)
+    with pytest.raises(RankDeficientJacobianError, match="Rows 0 and 2") as caught:
+        model.linearize(np.array([1.0, 0.5, 2.0, 1.0])).tangent_part(np.ones(4))
+    assert caught.value.singular_values[-1] < 1e-12
+
+
+def test_a_dead_sample_is_named():
+    model = mf.TwoLayerNetwork(np.eye(2), [1.0, 1.0], width=2, activation="relu")
+    with pytest.raises(RankDeficientJacobianError, match="Residual 1 does not react"):
+        model.linearize(np.array([1.0, -1.0, 1.0, -1.0])).multipliers(np.ones(4))
+
+
+def test_overflow_names_the_sample():
+    model = mf.TwoLayerNetwork(np.eye(2), [1.0, 1.0], width=2, activation="exp")
+    with pytest.raises(NonFiniteError, match="overflowed on sample 1"):
+        model.linearize(np.array([1.0, 800.0, 1.0, 1.0]))
+
+
+def test_a_jacobian_that_is_not_finite_names_its_row():
+    model = mf.CallableModel(lambda t: t[:2] ** 2 - 1.0, n_params=3)
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(NonFiniteError, match="residual 0 is not finite"),
+    ):
+        model.linearize(np.array([1.0, np.inf, 1.0]))

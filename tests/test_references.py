@@ -1,0 +1,240 @@
+"""Exact answers: flattest points and values, and the constants of an instance."""
+
+import numpy as np
+import pytest
+from cases import MODELS, diagonal, matrix, two_layer
+
+import manifold_flow as mf
+from manifold_flow import bounds, references
+from manifold_flow.errors import DataError, HypothesisError
+
+
+def gradient_ratio(model, point):
+    """|grad_M S| / |∇S|: 0 at a stationary point, of order 1 elsewhere."""
+    manifold = mf.ZeroLossManifold(model)
+    trace = mf.HessianTrace()
+    tangent = manifold.riemannian_gradient(trace, point)
+    full = trace.gradient(manifold.linearize(point))
+    return np.linalg.norm(tangent) / np.linalg.norm(full)
+
+
+NETWORKS = {
+    "cubic": {},
+    "expression": {"activation": "z**3/6 + z/2"},
+    "sinh, mean": {"activation": "sinh", "loss": "mean"},
+    "weighted": {"sample_weights": [1.0, 2.0, 0.3]},
+    "shared weight": {"output_weights": [2.0] * 4},
+    "positive": {"output_weights": [1.0, 2.0, 0.5, 1.5]},
+    "positive, exp+z": {
+        "activation": "exp_plus_linear",
+        "output_weights": [1.0, 2.0, 0.5, 1.5],
+    },
+    "signed": {"output_weights": [1.0, -0.5, 2.0, 1.5], "activation": "sinh"},
+    "signed first": {"output_weights": [-1.0, 0.5, 2.0, 1.5]},
+}
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+class TestFlattestPoint:
+    def test_lies_on_the_manifold_and_is_stationary(self, name):
+        model = two_layer(**NETWORKS[name])
+        point = references.flattest_point(model)
+        assert np.abs(model.residual(point)).max() < 1e-12
+        assert gradient_ratio(model, point) < 1e-12
+        control = mf.ZeroLossManifold(model).random_point(rng=0)
+        assert gradient_ratio(model, control) > 1e-3
+
+    def test_second_derivatives_are_of_rank_one(self, name):
+        """a_j φ''(z_ij) = β_i (theory.md §1.5)."""
+        model = two_layer(**NETWORKS[name])
+        z = model.features(references.flattest_point(model))
+        shared = model.output_weights * model.activation.derivative(z, 2)
+        assert np.ptp(shared, axis=1).max() < 1e-10 * max(1.0, np.abs(shared).max())
+
+    def test_no_random_point_of_the_manifold_is_flatter(self, name):
+        model = two_layer(**NETWORKS[name])
+        manifold, trace = mf.ZeroLossManifold(model), mf.HessianTrace()
+        exact = references.flattest_value(model)
+        points = manifold.random_point(n_samples=30, rng=1)
+        values = [trace.value(manifold.linearize(point)) for point in points]
+        assert min(values) > exact
+
+    def test_the_flow_ends_there(self, name):
+        model = two_layer(**NETWORKS[name])
+        manifold = mf.ZeroLossManifold(model)
+        start = manifold.random_point(rng=2)
+        flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+        path = mf.integrate(flow, start)
+        exact = references.flattest_value(model)
+        assert path.sharpness[-1] == pytest.approx(exact, rel=1e-10)
+        assert np.abs(path.end - references.flattest_point(model, start)).max() < 1e-5
+
+
+def test_value_of_the_collapsed_network_written_out():
+    """F* = 2m Σ w_i φ'(φ⁻¹(y_i/m))² in loss "sum" (theory.md §1.5)."""
+    model = two_layer(loss="sum")
+    z = model.activation.inverse(model.targets / model.width)
+    squares = (model.inputs**2).sum(axis=1)
+    formula = 2 * model.width * (squares * model.activation.derivative(z, 1) ** 2).sum()
+    assert references.flattest_value(model) == pytest.approx(formula, rel=1e-13)
+
+
+@pytest.mark.parametrize("name", ["tanh", "softplus", "square", "linear", "relu", "gelu"])
+def test_activations_outside_the_theorem_are_refused(name):
+    inputs, targets = mf.datasets.gaussian(2, 4, rng=0)
+    model = mf.TwoLayerNetwork(inputs, np.abs(targets), width=6, activation=name)
+    with pytest.raises(HypothesisError, match="phi' > 0 and phi''' > 0 fails"):
+        references.flattest_point(model)
+
+
+def test_dependent_rows_are_refused():
+    with pytest.raises(HypothesisError, match="rank 3"):
+        references.flattest_value(MODELS["dependent"]())
+
+
+def test_signed_weights_without_a_minimiser_are_refused():
+    """φ = e^z + z, a = (1, −1): φ'' > 0 cannot be β and −β (theory.md §1.12b)."""
+    model = mf.TwoLayerNetwork([[1.0, 0.0]], [0.5], 2, "exp_plus_linear", [1.0, -1.0])
+    with pytest.raises(HypothesisError, match="no flattest point exists"):
+        references.flattest_point(model)
+
+
+def test_models_without_a_theorem_are_refused():
+    with pytest.raises(HypothesisError, match="MatrixSensing"):
+        references.flattest_point(matrix())
+
+
+def test_diagonal_flattest_point_interpolates_with_no_waste():
+    model = diagonal()
+    parts = model.unflatten(references.flattest_point(model))
+    assert np.abs(model.residual(references.flattest_point(model))).max() < 1e-10
+    assert np.abs(parts["u"] * parts["v"]).max() == 0.0
+
+
+def test_unreachable_linear_targets_are_refused():
+    model = mf.DiagonalLinearNetwork([[1.0, 1.0], [2.0, 2.0]], [1.0, 3.0])
+    with pytest.raises(HypothesisError, match="no w satisfies"):
+        references.flattest_value(model)
+
+
+def test_exact_flow_refuses_a_coordinate_at_zero():
+    model = mf.DiagonalLinearNetwork([[1.0, 1.0]], [1.0])
+    with pytest.raises(DataError, match=r"start\[2\] is 0"):
+        references.exact_flow(model, [1.0, 1.0, 0.0, 1.0], [0.0])
+
+
+# --- bounds --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def followed():
+    inputs, targets = mf.datasets.gaussian(n=4, d=6, rng=3)
+    model = mf.TwoLayerNetwork(inputs, targets, width=5, activation="cubic")
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace(), rate=0.5)
+    path = mf.integrate(flow, manifold.random_point(rng=0), keep_steps=True)
+    return model, flow, path
+
+
+class TestBounds:
+    def test_pl_inequality_at_random_points(self):
+        """|grad|² ≥ 2c (S − S*), c from the interval of the point; tight at the end."""
+        model = two_layer()
+        manifold, trace = mf.ZeroLossManifold(model), mf.HessianTrace()
+        exact = references.flattest_value(model)
+        limit = model.features(references.flattest_point(model))
+        ratios = []
+        for point in manifold.random_point(n_samples=50, rng=0):
+            z = np.r_[model.features(point).ravel(), limit.ravel()]
+            rate = bounds.pl_rate(model, (z.min(), z.max()))
+            gap = trace.value(manifold.linearize(point)) - exact
+            gradient = manifold.riemannian_gradient(trace, point)
+            ratios.append((gradient @ gradient) / (rate * gap))
+        assert min(ratios) >= 1 - 1e-9
+
+    def test_pl_inequality_is_sharp_for_one_sample(self):
+        """theory.md §1.8: the ratio tends to 1 as Z → Z* with n = 1."""
+        model = two_layer(n=1, d=3, width=3)
+        manifold, trace = mf.ZeroLossManifold(model), mf.HessianTrace()
+        exact = references.flattest_value(model)
+        end = references.flattest_point(model)
+        tangent = manifold.random_tangent_vec(end, rng=0)
+        point = manifold.projection(end + 1e-3 * tangent / np.linalg.norm(tangent))
+        z = model.features(point)
+        gap = trace.value(manifold.linearize(point)) - exact
+        gradient = manifold.riemannian_gradient(trace, point)
+        ratio = gradient @ gradient / (bounds.pl_rate(model, (z.min(), z.max())) * gap)
+        assert ratio == pytest.approx(1.0, abs=0.01)
+
+    def test_gap_stays_below_the_exponential_bound(self, followed):
+        model, flow, path = followed
+        interval = bounds.sublevel_interval(model, path.points[0])
+        rate = flow.rate * bounds.pl_rate(model, interval)
+        gap = path.sharpness - references.flattest_value(model)
+        assert (gap <= gap[0] * np.exp(-rate * path.times) + 1e-11).all()
+        # the control: a bound a hundred times faster is broken
+        assert (gap > gap[0] * np.exp(-100 * rate * path.times) + 1e-11).any()
+
+    def test_a_priori_interval_holds_the_whole_path(self, followed):
+        model, _, path = followed
+        low, high = bounds.sublevel_interval(model, path.points[0])
+        z = model.features(path.points)
+        assert low <= z.min()
+        assert z.max() <= high
+
+    def test_one_sided_slopes_are_bounded_by_the_constraint(self):
+        """φ = e^z + z: φ' → ∞ only at +∞."""
+        model = two_layer(activation="exp_plus_linear")
+        manifold = mf.ZeroLossManifold(model)
+        start = manifold.random_point(rng=0)
+        low, high = bounds.sublevel_interval(model, start)
+        flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+        z = model.features(mf.integrate(flow, start, keep_steps=True).points)
+        assert low <= z.min() < z.max() <= high
+
+    def test_unbounded_sublevel_sets_are_refused(self):
+        model = two_layer(activation="exp", n=1, d=2)
+        positive = mf.TwoLayerNetwork(model.inputs, [2.0], 3, "exp")
+        start = mf.ZeroLossManifold(positive).random_point(rng=0)
+        with pytest.raises(HypothesisError, match="does not bound the preactivations"):
+            bounds.sublevel_interval(positive, start)
+
+    def test_local_rate_is_measured_at_the_end(self, followed):
+        """Late-time slope of log(gap) = rate · 2λ_min(K diag(4wφ'φ''')) to 1e-3."""
+        model, flow, path = followed
+        gap = path.sharpness - references.flattest_value(model)
+        late = (gap < 1e-6 * gap[0]) & (gap > 1e-10 * gap[0])
+        slope = np.polyfit(path.times[late], np.log(gap[late]), 1)[0]
+        predicted = flow.rate * bounds.local_rate(
+            model, references.flattest_point(model)
+        )
+        assert -slope == pytest.approx(predicted, rel=2e-3)
+
+    def test_local_rate_is_the_smallest_curvature_that_moves(self):
+        model = two_layer(n=3, d=3, width=3)
+        manifold = mf.ZeroLossManifold(model)
+        end = references.flattest_point(model)
+        operator = manifold.riemannian_hessian(mf.HessianTrace(), end)
+        dense = operator @ np.eye(model.n_params)
+        spectrum = np.linalg.eigvalsh((dense + dense.T) / 2)
+        smallest = spectrum[np.abs(spectrum) > 1e-8 * spectrum[-1]][0]
+        assert bounds.local_rate(model, end) == pytest.approx(2 * smallest, rel=1e-8)
+
+    def test_constants_of_known_activations(self):
+        cubic = mf.Activation.from_name("cubic", nu=0.5)
+        assert bounds.slope_floor(cubic, (-2.0, 1.0)) == pytest.approx(0.5)
+        assert bounds.curvature_ratio(cubic, (-2.0, 1.0)) == pytest.approx(1 / 2.5)
+        exp = mf.Activation.of("exp")
+        assert bounds.slope_floor(exp, (-1.0, 2.0)) == pytest.approx(np.exp(-1))
+        assert bounds.slope_floor(exp, (3.0, 3.0)) == pytest.approx(np.exp(3))
+
+    def test_hypotheses_are_checked_on_the_interval(self):
+        model = two_layer(activation="tanh", width=9)
+        with pytest.raises(HypothesisError, match="needs both positive"):
+            bounds.pl_rate(model, (-1.0, 1.0))
+        with pytest.raises(HypothesisError, match="lambda_min"):
+            bounds.pl_rate(MODELS["dependent"](), (-1.0, 1.0))
+        with pytest.raises(HypothesisError, match="equal output weights"):
+            bounds.local_rate(
+                MODELS["signed-weighted"](), np.ones(MODELS["signed-weighted"]().n_params)
+            )

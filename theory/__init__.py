@@ -1,0 +1,1 @@
+"""The symbolic side: SymPy statements of the theorems and a safe parser."""
