@@ -34,7 +34,10 @@ Residual = Callable[[Array], Any]
 
 #: what autograd cannot see; named in the message because users meet it first here
 INVISIBLE = "numpy.dot, einsum, outer, kron and tensordot are invisible to autograd"
-REMEDY = "Use 'import autograd.numpy as np' or '@', or pass jacobian= and contracted_hessian=."
+REMEDY = (
+    "Use 'import autograd.numpy as np' or '@', or pass jacobian= and "
+    "contracted_hessian=."
+)
 
 
 def traced(residual: Residual) -> Residual:
@@ -217,8 +220,8 @@ def _direction(params: Array) -> Array:
 def _agree(claimed: Array, measured: Array, size: float, rtol: float) -> bool:
     if not np.isfinite(measured).all():
         raise DerivativeError(
-            "the residual is not finite near the point where its derivative is checked. "
-            "Pass check_at= a point where the model is defined."
+            "the residual is not finite near the point where its derivative is "
+            "checked. Pass check_at= a point where the model is defined."
         )
     scale = max(1.0, float(np.abs(measured).max()), float(size))
     return bool(np.abs(claimed - measured).max() <= rtol * scale)

@@ -49,4 +49,4 @@ def import_geomstats(name: str) -> ModuleType:
     finally:
         logging.disable(previous)
         for module in lenders:
-            del module.trapz  # type: ignore[attr-defined]
+            del module.trapz

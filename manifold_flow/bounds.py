@@ -226,9 +226,9 @@ def sublevel_interval(model: TwoLayerNetwork, point: Array) -> Interval:
         upper = _bound_by_constraint(model, lower)
     if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
         raise HypothesisError(
-            f"the sharpness does not bound the preactivations of {model.activation.name}"
-            " with these output weights, so no rate is known before the flow has run. "
-            "Use the interval seen along the path."
+            "the sharpness does not bound the preactivations of "
+            f"{model.activation.name} with these output weights, so no rate is known "
+            "before the flow has run. Use the interval seen along the path."
         )
     return float(lower.min()), float(upper.max())
 

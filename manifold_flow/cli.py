@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
             message = f"unknown option {found[1]}{nearest(found[1], known)}"
         super().error(message)
 
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def,override]
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         # a subcommand's parser reports its own leftovers, so that it can suggest
         space, rest = super().parse_known_args(args, namespace)
         if rest and self.prog.count(" "):
@@ -94,7 +94,7 @@ def _save_partial(options: argparse.Namespace, error: IntegrationError) -> None:
         print(f"manifold-flow: the path so far is in {where}", file=sys.stderr)
 
 
-# --- options ---------------------------------------------------------------------------
+# --- options --------------------------------------------------------------------------
 
 
 def _parser() -> Parser:
@@ -124,7 +124,9 @@ def _add_command(
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     command.set_defaults(run=run)
-    command.add_argument("--json", action="store_true", help="one JSON object to stdout")
+    command.add_argument(
+        "--json", action="store_true", help="one JSON object to stdout"
+    )
     command.add_argument("--quiet", action="store_true", help="no progress on stderr")
     return command
 
@@ -194,8 +196,8 @@ def _with_config(options: argparse.Namespace) -> argparse.Namespace:
         if name not in actions:
             known = sorted(dest.replace("_", "-") for dest in actions)
             raise ConfigError(
-                f"{path}:{_line_of(path, key)}: unknown key {key!r}{nearest(key, known)} "
-                f"Known keys: {', '.join(known)}."
+                f"{path}:{_line_of(path, key)}: unknown key {key!r}"
+                f"{nearest(key, known)} Known keys: {', '.join(known)}."
             )
         typed[name] = _typed(path, key, value, actions[name])
     given = _given_on_the_command_line(options, command)
@@ -248,7 +250,7 @@ def _given_on_the_command_line(
     }
 
 
-# --- flow ------------------------------------------------------------------------------
+# --- flow -----------------------------------------------------------------------------
 
 
 def _flow(options: argparse.Namespace) -> int:
@@ -326,7 +328,8 @@ def _sharpness(name: str) -> Sharpness:
 def _summary(
     model: Model, path: Trajectory, options: argparse.Namespace
 ) -> dict[str, Any]:
-    assert path.sharpness is not None and path.residual is not None
+    assert path.sharpness is not None
+    assert path.residual is not None
     return {
         "status": path.status.name,
         "message": path.message,
@@ -350,7 +353,7 @@ def _summary(
 
 
 def _flattest(model: Model, sharpness: str) -> float | None:
-    """The exact minimum; None where no theorem gives one."""
+    """Return the exact minimum, or None where no theorem gives one."""
     from manifold_flow import references
     from manifold_flow.errors import HypothesisError
 
@@ -385,7 +388,7 @@ def _flow_text(path: Trajectory, summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-# --- demo and doctor ---------------------------------------------------------------------
+# --- demo and doctor ------------------------------------------------------------------
 
 
 def _demo(options: argparse.Namespace) -> int:

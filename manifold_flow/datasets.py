@@ -61,8 +61,8 @@ def as_finite(name: str, value: ArrayLike, ndim: int) -> Array:
     if not np.isfinite(array).all():
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise DataError(
-            f"{name}{list(place)} is {array[place]}: NaN and infinity cannot be fitted. "
-            "Remove or impute the sample."
+            f"{name}{list(place)} is {array[place]}: NaN and infinity cannot be "
+            "fitted. Remove or impute the sample."
         )
     array.setflags(write=False)
     return array
@@ -251,7 +251,9 @@ def load(path: str | Path, *, normalize: bool = False) -> tuple[Array, Array]:
 def _read_csv(path: Path) -> tuple[Any, Any]:
     rows = [row for row in csv.reader(io.StringIO(path.read_text("utf-8-sig"))) if row]
     if not rows:
-        raise FileFormatError(f"{path} is empty. Expected rows of numbers, target last.")
+        raise FileFormatError(
+            f"{path} is empty. Expected rows of numbers, target last."
+        )
     header: list[str] = []
     if not all(_is_number(cell) for cell in rows[0]):
         header, rows = [cell.strip().lower() for cell in rows[0]], rows[1:]
@@ -279,7 +281,9 @@ def _read_npy(path: Path) -> tuple[Any, Any]:
     # mmap reads the header only, so that an absurd shape is refused before allocation
     mapped = np.load(path, allow_pickle=False, mmap_mode="r")
     if mapped.size > MAX_ENTRIES:
-        raise FileFormatError(f"{path} holds {mapped.size} numbers; too many to follow.")
+        raise FileFormatError(
+            f"{path} holds {mapped.size} numbers; too many to follow."
+        )
     return _split(np.array(mapped), path)
 
 
@@ -300,11 +304,13 @@ def _read_npz(path: Path) -> tuple[Any, Any]:
         )
 
 
-def _split(table: Array, path: Path, header: list[str] | None = None) -> tuple[Any, Any]:
+def _split(
+    table: Array, path: Path, header: list[str] | None = None
+) -> tuple[Any, Any]:
     if table.ndim != 2 or table.shape[1] < 2:
         raise FileFormatError(
-            f"{path} holds an array of shape {table.shape}; expected (n, d + 1) with the "
-            "target in the last column."
+            f"{path} holds an array of shape {table.shape}; expected (n, d + 1) with "
+            "the target in the last column."
         )
     named = [i for i, name in enumerate(header or []) if name in ("y", "target")]
     column = named[0] if len(named) == 1 else table.shape[1] - 1

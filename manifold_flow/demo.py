@@ -97,10 +97,12 @@ class Demo:
     def table(self) -> dict[str, str]:
         """Return the numbers, by name, as printed."""
         path, model = self.path, self.model
-        assert path.sharpness is not None and path.residual is not None
+        assert path.sharpness is not None
+        assert path.residual is not None
         gram = np.linalg.eigvalsh(model.inputs_gram)
         features = model.features(path.end)
         exact = model.activation.inverse(model.targets / model.width)
+        distance = np.abs(features - exact[:, None]).max()
         mean = self.ensemble.mean(axis=1)[-1]
         spread = self.ensemble.std(axis=1, ddof=1)[-1]
         error = 1.96 * spread / np.sqrt(self.ensemble.shape[1])
@@ -115,13 +117,13 @@ class Demo:
             "sharpness at the start": f"{path.sharpness[0]:.10g}",
             "sharpness at the end": f"{path.sharpness[-1]:.10g}",
             "exact minimum": f"{self.flattest:.10g}",
-            "max |z_ij - phi^-1(y_i/m)|": f"{np.abs(features - exact[:, None]).max():.1e}",
+            "max |z_ij - phi^-1(y_i/m)|": f"{distance:.1e}",
             "max |residual|": f"{path.residual[-1]:.1e}",
             "proved rate 2c": f"{self.pl_rate:.3g}; bound kept at every step: "
             f"{'yes' if self.bound_is_kept() else 'NO'}",
             "exact local rate": f"{self.local_rate:.4g}",
-            "label-noise SGD": f"{self.run.details['mover']}, {self.run.n_steps} steps, "
-            f"{self.ensemble.shape[1]} replicas, {self.run.seconds:.1f} s",
+            "label-noise SGD": f"{self.run.details['mover']}, {self.run.n_steps} "
+            f"steps, {self.ensemble.shape[1]} replicas, {self.run.seconds:.1f} s",
             f"sharpness at slow time {self.run.times[-1]:.3g}": f"SGD {mean:.4f} +/- "
             f"{error:.4f}, flow {self.first_part.sharpness[-1]:.4f}",
             "seconds in all": f"{self.seconds:.1f}",
@@ -132,7 +134,9 @@ class Demo:
         model, path, n = self.model, self.path, self.model.n_residuals
         features = model.features(path.points)
         exact = model.activation.inverse(model.targets / model.width)
-        values = np.linalg.svd(model.activation(features), compute_uv=False)
+        values = np.asarray(
+            np.linalg.svd(model.activation(features), compute_uv=False), dtype=float
+        )
         assert self.first_part.sharpness is not None
         drawn = {
             "Exponential convergence": (
@@ -143,13 +147,14 @@ class Demo:
                     local_rate=self.local_rate,
                     floor=1e-13 * self.flattest,
                 ),
-                "The gap to the exact minimum. The proved bound uses only what is known "
-                "before the flow runs; the local rate is exact at the flattest point.",
+                "The gap to the exact minimum. The proved bound uses only what is "
+                "known before the flow runs; the local rate is exact at the flattest "
+                "point.",
             ),
             "Every neuron learns the same feature": (
                 plots.plot_features(path.times, features, exact),
-                f"All {n * model.width} preactivations, coloured by sample. They end at "
-                "the value that Theorem 1 of Gatmiry et al. gives.",
+                f"All {n * model.width} preactivations, coloured by sample. They end "
+                "at the value that Theorem 1 of Gatmiry et al. gives.",
             ),
             "The feature matrix becomes rank one": (
                 plots.plot_singular_values(path.times, values),
@@ -163,13 +168,13 @@ class Demo:
                     self.ensemble,
                     label=f"label-noise SGD, mean of {self.ensemble.shape[1]}, 95 %",
                 ),
-                "The first part of the flow. Iterates are projected on the manifold "
-                "before their sharpness is taken; the difference that remains is of the "
-                "order of the learning rate.",
+                "The first part of the flow. Iterates are projected on the "
+                "manifold before their sharpness is taken; the difference that remains "
+                "is of the order of the learning rate.",
             ),
         }
         return [
-            Picture(title, caption, plots.png_base64(axes.figure))
+            Picture(title, caption, plots.png_base64(axes))
             for title, (axes, caption) in drawn.items()
         ]
 

@@ -146,7 +146,7 @@ class ProjectionError(ManifoldFlowError):
 
 
 class IntegrationError(ManifoldFlowError):
-    """The flow could not be followed to its end; ``trajectory`` holds the path so far."""
+    """The flow could not reach its end; ``trajectory`` holds the path so far."""
 
     def __init__(self, message: str, trajectory: Trajectory) -> None:
         self.trajectory = trajectory
@@ -158,7 +158,7 @@ class IntegrationInterrupted(IntegrationError, KeyboardInterrupt):
 
 
 class DivergenceError(ManifoldFlowError):
-    """An optimizer left the finite numbers; carries the step and the last finite params."""
+    """An optimizer left the finite numbers; has the step and the last finite params."""
 
     def __init__(self, message: str, step: int, params: NDArray[Any]) -> None:
         self.step, self.params = step, params

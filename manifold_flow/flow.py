@@ -24,7 +24,7 @@ from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.sharpness import Sharpness
 from manifold_flow.solvers import loop
 from manifold_flow.solvers.progress import Report, reporter
-from manifold_flow.trajectory import Status, Trajectory
+from manifold_flow.trajectory import Trajectory
 
 __all__ = ["Flow", "LimitingFlow", "integrate"]
 
@@ -59,7 +59,7 @@ class Flow(ABC):
 
 @dataclass(frozen=True, eq=False)
 class LimitingFlow(Flow):
-    r"""The Riemannian gradient flow :math:`\dot\theta = -\text{rate}\cdot\mathrm{grad}_M S`.
+    r"""Riemannian gradient flow :math:`\dot\theta = -\text{rate}\,\mathrm{grad}_M S`.
 
     Parameters
     ----------
@@ -88,8 +88,8 @@ class LimitingFlow(Flow):
     def __post_init__(self) -> None:
         if not (np.isfinite(self.rate) and self.rate > 0):
             raise DataError(
-                f"rate = {self.rate}: a limiting flow needs a positive rate, or it does "
-                "not move downhill. Label noise of standard deviation 0 has none."
+                f"rate = {self.rate}: a limiting flow needs a positive rate, or it "
+                "does not move downhill. Label noise of standard deviation 0 has none."
             )
 
     def velocity(self, point: Array) -> Array:
@@ -104,7 +104,7 @@ class LimitingFlow(Flow):
 
 
 @suggest_keywords
-def integrate(
+def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     flow: Flow,
     start: ArrayLike,
     times: ArrayLike | None = None,
@@ -179,7 +179,7 @@ def integrate(
     >>> manifold = mf.ZeroLossManifold(mf.CallableModel(ellipse, n_params=2))
     >>> flow = mf.LimitingFlow(manifold, mf.HessianTrace())
     >>> path = mf.integrate(flow, manifold.projection([1.0, 1.0]))
-    >>> path.status.name, (path.end.round(8) + 0.0).tolist()  # the flat end of the ellipse
+    >>> path.status.name, (path.end.round(8) + 0.0).tolist()  # the ellipse's flat end
     ('STATIONARY', [2.0, 0.0])
     """
     start = _checked_start(flow.manifold, start)
@@ -234,7 +234,10 @@ def choose_method(method: str, n_params: int) -> tuple[str, str]:
     if method == "auto":
         if n_params <= LARGEST_DENSE_IMPLICIT:
             return "LSODA", "auto: implicit where stiff, reaches stationarity"
-        return "DOP853", f"auto: explicit, {n_params} parameters are too many for Newton"
+        return (
+            "DOP853",
+            f"auto: explicit, {n_params} parameters are too many for Newton",
+        )
     if method not in loop.METHODS:
         raise UnknownNameError("method", method, ("auto", *loop.METHODS))
     return method, ""
@@ -296,7 +299,9 @@ def _check_limits(limits: loop.Limits) -> None:
             raise DataError(f"{name} = {value}: must be positive, or None.")
 
 
-def _details(flow: Flow, method: str, reason: str, limits: loop.Limits) -> dict[str, Any]:
+def _details(
+    flow: Flow, method: str, reason: str, limits: loop.Limits
+) -> dict[str, Any]:
     model = flow.manifold.model
     return {
         "mover": repr(flow),

@@ -73,8 +73,8 @@ def _label_noise_sgd(
     if not loss.has_equal_weights:
         raise NoLimitingFlowError(
             "label noise of one variance is not matched to the Hessian of a weighted "
-            "loss (it would need variances proportional to 1/weight; theory.md §1.12c), "
-            "so its limit is no trace flow. Use equal sample_weights."
+            "loss (it would need variances proportional to 1/weight; theory.md "
+            "§1.12c), so its limit is no trace flow. Use equal sample_weights."
         )
     rate = loss.label_noise_rate(optimizer.noise_std, optimizer.batch_size)
     if rate == 0.0:

@@ -111,7 +111,10 @@ class Linearization(ABC):
     def gram_derivative(self, vector: Array) -> Array:
         """Return DG(θ)[v], shape (n, n), by n products with second derivatives."""
         one_sided = np.stack(
-            [self.apply(self.curvature(row, vector)) for row in np.eye(len(self.residual))]
+            [
+                self.apply(self.curvature(row, vector))
+                for row in np.eye(len(self.residual))
+            ]
         )
         return one_sided + one_sided.T
 
@@ -152,8 +155,9 @@ class DenseLinearization(Linearization):
         if not np.isfinite(jacobian).all():
             row = int(np.argmax(~np.isfinite(jacobian).all(axis=1)))
             raise NonFiniteError(
-                f"the Jacobian row of residual {row} is not finite: the model overflowed "
-                "or is not differentiable here. Start closer, or use smaller targets."
+                f"the Jacobian row of residual {row} is not finite: the model "
+                "overflowed or is not differentiable here. Start closer, or use "
+                "smaller targets."
             )
         self.jacobian = jacobian
         self._contracted = contracted
@@ -251,7 +255,8 @@ class NeuronwiseLinearization(Linearization):
             finite = np.isfinite(residual) & np.isfinite(slopes).all(axis=1)
             raise NonFiniteError(
                 f"the activation overflowed on sample {int(np.argmin(finite))}: its "
-                "preactivations are too large for float64. Use smaller targets or inputs."
+                "preactivations are too large for float64. Use smaller targets or "
+                "inputs."
             )
         self.inputs, self.inputs_gram = inputs, inputs_gram
         self.output_weights = output_weights
@@ -335,8 +340,8 @@ def _rank_message(values: Array, gram: Array) -> str:
     lengths = np.sqrt(np.maximum(np.diag(gram), 0.0))
     head = (
         f"rank J < n: the {len(values)} residual gradients are linearly dependent "
-        f"(sigma_min {values[-1]:.1e}, sigma_max {values[0]:.1e}), so the zero-loss set "
-        "is not a smooth manifold here. "
+        f"(sigma_min {values[-1]:.1e}, sigma_max {values[0]:.1e}), so the zero-loss "
+        "set is not a smooth manifold here. "
     )
     if (lengths == 0).any():
         i = int(np.argmin(lengths))

@@ -19,7 +19,9 @@ from manifold_flow.errors import DataError, ShapeError, UnknownNameError
 __all__ = ["SquaredLoss"]
 
 #: scale times n: "half_mean" is 1/(2n) Σ r², "mean" is 1/n Σ r², "sum" is Σ r².
-PER_SAMPLE_SCALE: Mapping[str, float] = MappingProxyType({"half_mean": 0.5, "mean": 1.0})
+PER_SAMPLE_SCALE: Mapping[str, float] = MappingProxyType(
+    {"half_mean": 0.5, "mean": 1.0}
+)
 FORMULAS: Mapping[str, str] = MappingProxyType(
     {
         "half_mean": "1/(2n) sum q_i r_i^2",

@@ -151,7 +151,7 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         return self._batched(close, point)
 
     def to_tangent(self, vector: Array, base_point: Array) -> Array:
-        """Return the orthogonal projection of vectors on the tangent space, (..., p)."""
+        """Return the orthogonal projection on the tangent space, shape (..., p)."""
         return self._batched(
             lambda x, v: self.linearize(x).tangent_part(v), base_point, vector
         )
@@ -242,8 +242,8 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
             raise ShapeError("point", self.shape, point.shape)
         if not np.isfinite(point).all():
             raise DataError(
-                f"point[{int(np.argmin(np.isfinite(point)))}] is not finite: there is no "
-                "geometry at NaN or infinity."
+                f"point[{int(np.argmin(np.isfinite(point)))}] is not finite: there is "
+                "no geometry at NaN or infinity."
             )
         return self.model.linearize(point)
 
@@ -270,7 +270,9 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         here = self.linearize(point)
         if here.rank_margin <= REGULAR_MARGIN:
             here.multipliers(np.zeros(self.shape))
-        gradients = np.stack([here.apply_transpose(e) for e in np.eye(len(here.residual))])
+        gradients = np.stack(
+            [here.apply_transpose(e) for e in np.eye(len(here.residual))]
+        )
         basis: Array = np.linalg.qr(gradients.T)[0].T
         return basis
 
@@ -320,7 +322,9 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
             )
 
         size = self.model.n_params
-        return LinearOperator((size, size), matvec=product, rmatvec=product, dtype=float)
+        return LinearOperator(
+            (size, size), matvec=product, rmatvec=product, dtype=float
+        )
 
     # --- private ---------------------------------------------------------------------
 
@@ -333,19 +337,22 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         batch = np.broadcast_shapes(*(a.shape[:-1] for a in converted))
         if not batch:
             return function(*converted)
-        flat = [np.broadcast_to(a, batch + self.shape).reshape(-1, *self.shape) for a in converted]
+        flat = [
+            np.broadcast_to(a, batch + self.shape).reshape(-1, *self.shape)
+            for a in converted
+        ]
         values = np.array([function(*row) for row in zip(*flat, strict=True)])
         return values.reshape(batch + values.shape[1:])
 
     @staticmethod
     def _residual_scale(here: Linearization, point: Array) -> float:
-        """What rounding of a residual is relative to: |∇r_i| |θ|, at least 1."""
+        """Return what rounding of a residual is relative to: |∇r_i| |θ|, at least 1."""
         steepest = float(np.sqrt(np.diag(here.gram).max(initial=0.0)))
         return max(1.0, steepest * float(np.linalg.norm(point)))
 
     def _random_point(self, bound: float, generator: np.random.Generator) -> Array:
         for attempt in range(10):
-            draw = bound * generator.standard_normal(self.shape)
+            draw = bound * generator.standard_normal(self.model.n_params)
             try:
                 point = self._project(draw)
             except ProjectionError:
@@ -389,7 +396,8 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         raise ProjectionError(
             f"Gauss-Newton stopped at max |residual| = {size:.3g} after "
             f"{len(log)} iterations: no zero-loss point was reached from here. The "
-            "targets may be out of the model's reach; try another start or rescale them.",
+            "targets may be out of the model's reach; try another start or rescale "
+            "them.",
             tuple(log),
         )
 

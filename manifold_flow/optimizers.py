@@ -24,6 +24,7 @@ from manifold_flow.trajectory import Status, Trajectory
 __all__ = ["LabelNoiseSGD", "Optimizer", "simulate"]
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
 Rng = None | int | np.random.Generator | np.random.SeedSequence
 
 NOISES = ("rademacher", "gaussian", "uniform")
@@ -47,7 +48,7 @@ class Optimizer(ABC):
 
     @abstractmethod
     def step(self, params: Array, rng: np.random.Generator) -> Array:
-        """Return the next parameters of every replica, shape (R, p); changes nothing."""
+        """Return the next parameters of each replica, shape (R, p); changes nothing."""
 
     @abstractmethod
     def on(self, model: Model) -> Optimizer:
@@ -121,7 +122,7 @@ class LabelNoiseSGD(Optimizer):
     def on(self, model: Model) -> LabelNoiseSGD:
         return replace(self, model=model)
 
-    def _draw_samples(self, replicas: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    def _draw_samples(self, replicas: int, rng: np.random.Generator) -> Indices:
         n, size = self.model.n_residuals, (replicas, self.batch_size)
         if self.batch_size == n:
             return np.broadcast_to(np.arange(n), size)
@@ -134,7 +135,7 @@ class LabelNoiseSGD(Optimizer):
             return rng.standard_normal(size)
         if self.noise == "uniform":
             return rng.uniform(-np.sqrt(3.0), np.sqrt(3.0), size)
-        return 2.0 * rng.integers(2, size=size) - 1.0
+        return 2.0 * rng.integers(2, size=size).astype(float) - 1.0
 
     def __repr__(self) -> str:
         """Return the hyperparameters."""
@@ -204,8 +205,8 @@ def simulate(
         raise ShapeError("start", (optimizer.model.n_params,), begin.shape)
     if n_steps < 0 or (every is not None and every < 1) or (replicas or 1) < 1:
         raise DataError(
-            f"n_steps = {n_steps}, every = {every}, replicas = {replicas}: n_steps must "
-            "be 0 or more, the others 1 or more."
+            f"n_steps = {n_steps}, every = {every}, replicas = {replicas}: n_steps "
+            "must be 0 or more, the others 1 or more."
         )
     generator = np.random.default_rng(rng)
     reduction = optimizer.model.reduction()

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from manifold_flow.trajectory import Trajectory
 
-import numpy as np
-from numpy.typing import NDArray
+    from manifold_flow.trajectory import Trajectory
 
 __all__ = [
     "new_axes",
@@ -38,7 +37,8 @@ BLUE, ORANGE, GREEN, VERMILION, GREY = (
     "#D55E00",
     "#7F7F7F",
 )
-STYLE = {
+#: keys are Any because matplotlib types them as one long Literal
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -69,10 +69,10 @@ def new_axes(size: tuple[float, float] = (6.4, 4.2)) -> Axes:
         return figure.add_subplot()
 
 
-def png_base64(figure: Figure) -> str:
-    """Return a figure as a base64 PNG for a self-contained page."""
+def png_base64(axes: Axes) -> str:
+    """Return the figure of some axes as a base64 PNG for a self-contained page."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=144)
+    axes.figure.figure.savefig(buffer, format="png", dpi=144)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
@@ -102,7 +102,11 @@ def plot_path(path: Trajectory, *, ax: Axes | None = None) -> Axes:
     ax.yaxis.label.set_color(BLUE)
     right = ax.twinx()
     right.semilogy(
-        path.times, path.gradient_norm, color=VERMILION, ls="--", marker=_marker(path.times)
+        path.times,
+        path.gradient_norm,
+        color=VERMILION,
+        ls="--",
+        marker=_marker(path.times),
     )
     right.set_ylabel("norm of the Riemannian gradient", color=VERMILION)
     right.grid(False)
@@ -204,7 +208,9 @@ def plot_features(
     for rank, sample in enumerate(order):
         ax.plot(times, features[:, sample], color=colours[rank], lw=0.6, alpha=0.55)
         if limit is not None:
-            ax.plot(times[-1], limit[sample], "o", color=colours[rank], ms=5, mec="white")
+            ax.plot(
+                times[-1], limit[sample], "o", color=colours[rank], ms=5, mec="white"
+            )
     # neurons separate within the first thousandth of the run: decades, not seconds
     ax.set(
         xscale="log",
@@ -218,7 +224,9 @@ def plot_features(
     return ax
 
 
-def plot_singular_values(times: Array, values: Array, *, ax: Axes | None = None) -> Axes:
+def plot_singular_values(
+    times: Array, values: Array, *, ax: Axes | None = None
+) -> Axes:
     """Draw the singular values of the feature matrix against slow time.
 
     Parameters
@@ -283,11 +291,12 @@ def plot_ensemble(
     ax.plot([], [], color=GREY, lw=0.8, label="single runs")
     ax.fill_between(times, mean - half, mean + half, color=VERMILION, alpha=0.3, lw=0)
     ax.plot(times, mean, color=VERMILION, ls="--", marker=_marker(times), label=label)
-    ax.set(xlabel=r"slow time  $\eta^2 k$", ylabel=r"sharpness  $\mathrm{Tr}\,\nabla^2 L$")
+    ax.set(
+        xlabel=r"slow time  $\eta^2 k$", ylabel=r"sharpness  $\mathrm{Tr}\,\nabla^2 L$"
+    )
     ax.legend()
     return ax
 
 
 def _marker(times: Array) -> str | None:
     return "o" if len(times) <= 30 else None
-

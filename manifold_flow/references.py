@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import singledispatch
 
 import numpy as np
@@ -120,13 +121,16 @@ def _flattest_features(model: TwoLayerNetwork) -> Array:
         shared = model.activation.inverse(model.targets / weights.sum())
         return np.repeat(shared[:, None], model.width, axis=1)
     try:
-        first = monotone_inverse(_first_neuron(model), np.sign(weights[0]) * model.targets)
+        first = monotone_inverse(
+            _first_neuron(model), np.sign(weights[0]) * model.targets
+        )
         return _all_neurons(model, first)
     except ActivationError as error:
         raise HypothesisError(
-            "no flattest point exists: with these output weights a_j phi''(z_ij) cannot "
-            "be equal over the neurons (theory.md §1.12b), and the flow runs to "
-            "infinity. Use output weights of one sign, or phi' unbounded on both sides."
+            "no flattest point exists: with these output weights a_j phi''(z_ij) "
+            "cannot be equal over the neurons (theory.md §1.12b), and the flow runs to "
+            "infinity. Use output weights of one sign, or phi' unbounded on both "
+            "sides."
         ) from error
 
 
@@ -141,8 +145,10 @@ def _all_neurons(model: TwoLayerNetwork, first: Array) -> Array:
     return monotone_inverse(second, shared[:, None] / weights)
 
 
-def _first_neuron(model: TwoLayerNetwork):  # type: ignore[no-untyped-def]
-    """t ↦ (±Σ_j a_j φ(z_ij(t)), its slope), increasing in t = z_i1."""
+def _first_neuron(
+    model: TwoLayerNetwork,
+) -> Callable[[Array], tuple[Array, Array]]:
+    """Return t ↦ (±Σ_j a_j φ(z_ij(t)), its slope), increasing in t = z_i1."""
     activation, weights = model.activation, model.output_weights
     sign = np.sign(weights[0])
 
@@ -165,14 +171,14 @@ def _need_hypotheses(model: TwoLayerNetwork) -> None:
     if verdict is not True:
         word = "fails" if verdict is False else "could not be decided"
         raise HypothesisError(
-            f"phi' > 0 and phi''' > 0 {word} for {activation.name}: Theorem 1 of Gatmiry "
-            "et al. does not give the flattest point. See activation.sign(1) and "
-            "activation.sign(3)."
+            f"phi' > 0 and phi''' > 0 {word} for {activation.name}: Theorem 1 of "
+            "Gatmiry et al. does not give the flattest point. See "
+            "activation.sign(1) and activation.sign(3)."
         )
 
 
 def _weighted_l1(model: DiagonalLinearNetwork) -> Array:
-    """argmin Σ_k κ_k |w_k| subject to X w = y, by HiGHS."""
+    """Argmin Σ_k κ_k |w_k| subject to X w = y, by HiGHS."""
     cost = model.feature_curvatures
     found = linprog(
         np.tile(cost, 2),
@@ -226,8 +232,8 @@ def exact_flow(
     u, v = (model.unflatten(begin)[name] for name in "uv")
     if (begin == 0).any():
         raise DataError(
-            f"start[{int(np.argmin(np.abs(begin)))}] is 0: a coordinate that starts at 0 "
-            "stays there and the closed form divides by it. Drop it from the model."
+            f"start[{int(np.argmin(np.abs(begin)))}] is 0: a coordinate that starts at "
+            "0 stays there and the closed form divides by it. Drop it from the model."
         )
     products, offset = np.log(np.abs(u * v)), np.log(np.abs(u / v))
     signs = np.sign(begin)

@@ -16,6 +16,7 @@ extension (theory.md §1.3).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,7 +147,9 @@ class HessianTopEigenvalue(Sharpness):
     def gap(self, linearization: Linearization) -> float:
         """Return λ₁ − λ₂; infinity where n = 1."""
         eigenvalues = linearization.hessian_eigenvalues
-        return float(eigenvalues[0] - eigenvalues[1]) if len(eigenvalues) > 1 else np.inf
+        return (
+            float(eigenvalues[0] - eigenvalues[1]) if len(eigenvalues) > 1 else np.inf
+        )
 
     def slope(self, linearization: Linearization) -> Array:
         values, vectors = linearization.hessian_eigensystem
@@ -190,7 +193,7 @@ def stochastic_trace(
     *,
     num_matvecs: int = 100,
     distribution: str = "rademacher",
-    rng: None | int | np.random.Generator | np.random.SeedSequence = None,
+    rng: int | np.random.Generator | np.random.SeedSequence | None = None,
 ) -> TraceEstimate:
     r"""Estimate Tr ∇²L of the full Hessian at any parameters (Hutchinson).
 
@@ -231,7 +234,7 @@ def stochastic_trace(
             f"num_matvecs = {num_matvecs}: a standard error needs at least 2 samples."
         )
     generator = np.random.default_rng(rng)
-    draws = {
+    draws: dict[str, Callable[[tuple[int, int]], Array]] = {
         "rademacher": lambda size: generator.choice([-1.0, 1.0], size=size),
         "gaussian": generator.standard_normal,
     }

@@ -146,8 +146,8 @@ def read(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         raise
     except KeyError:
         raise FileFormatError(
-            f"{path} has no receipt: it was not written by manifold_flow. To read data, "
-            "use manifold_flow.datasets.load."
+            f"{path} has no receipt: it was not written by manifold_flow. To read "
+            "data, use manifold_flow.datasets.load."
         ) from None
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise FileFormatError(f"cannot read {path} as a saved run: {error}") from error

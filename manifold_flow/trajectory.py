@@ -78,7 +78,7 @@ class Trajectory:
 
     @cached_property
     def points(self) -> Array:
-        """All points in the model's own parameters, shape (T, p) or (T, replicas, p)."""
+        """Points in the model's own parameters, shape (T, p) or (T, replicas, p)."""
         return self.lift(self.reduced_points)
 
     @cached_property
@@ -187,6 +187,9 @@ def load(path: str | Path) -> Trajectory:
             raise FileFormatError(
                 f"{path}: times have shape {times.shape}, points {points.shape}."
             )
+        diagnostics: dict[str, Any] = {
+            name: arrays[name] for name in DIAGNOSTICS if name in arrays
+        }
         return Trajectory(
             times=times,
             status=Status[receipt["status"]],
@@ -201,7 +204,7 @@ def load(path: str | Path) -> Trajectory:
                 "commit": receipt.get("commit"),
                 "versions": receipt.get("versions"),
             },
-            **{name: arrays[name] for name in DIAGNOSTICS if name in arrays},
+            **diagnostics,
         )
     except (KeyError, TypeError) as error:
         raise FileFormatError(f"{path} is not a saved trajectory: {error}.") from error

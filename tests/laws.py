@@ -15,7 +15,10 @@ def central(function, point, direction, h=1e-3):
     """Derivative along a direction by the five-point rule, error O(h⁴)."""
 
     def difference(width):
-        ahead, behind = function(point + width * direction), function(point - width * direction)
+        ahead, behind = (
+            function(point + width * direction),
+            function(point - width * direction),
+        )
         return (ahead - behind) / (2 * width)
 
     return (4 * difference(h) - difference(2 * h)) / 3
@@ -84,10 +87,11 @@ class ModelLaws:
 
     def test_gradient_of_all_samples_is_that_of_the_loss(self, model, params):
         everything = np.arange(model.n_residuals)[None]
-        got = model.sample_gradient(params[None], everything, np.zeros(everything.shape))
+        got = model.sample_gradient(
+            params[None], everything, np.zeros(everything.shape)
+        )
         expected = [
-            central(lambda at: model.loss_value(at), params, e)
-            for e in np.eye(model.n_params)
+            central(model.loss_value, params, e) for e in np.eye(model.n_params)
         ]
         assert relative(got[0], np.array(expected)) < 1e-8
 
@@ -166,7 +170,9 @@ class LinearizationLaws:
         assert relative(here.singular_values, expected) < 1e-7
         assert here.rank_margin == pytest.approx(expected[-1] / expected[0], rel=1e-6)
 
-    def test_tangent_part_is_the_orthogonal_projector(self, model, params, here, vector):
+    def test_tangent_part_is_the_orthogonal_projector(
+        self, model, params, here, vector
+    ):
         jacobian = model.jacobian(params)
         projector = np.eye(model.n_params) - np.linalg.pinv(jacobian) @ jacobian
         assert relative(here.tangent_part(vector), projector @ vector) < 1e-11
@@ -287,7 +293,9 @@ class SharpnessLaws:
             x = point + h * u
             for _ in range(12):
                 residual = manifold.model.residual(x)
-                across = np.stack([here.apply_transpose(e) for e in np.eye(residual.size)])
+                across = np.stack(
+                    [here.apply_transpose(e) for e in np.eye(residual.size)]
+                )
                 slope = manifold.model.jacobian(x) @ across.T
                 x = x - np.linalg.solve(slope, residual) @ across
             return sharpness.value(manifold.linearize(x))
@@ -373,7 +381,9 @@ class ManifoldLaws:
         assert report.sigma_min == pytest.approx(values[-1], rel=1e-6)
         assert report.condition == pytest.approx(values[0] / values[-1], rel=1e-6)
 
-    def test_riemannian_hessian_is_symmetric_and_blind_to_normals(self, manifold, point):
+    def test_riemannian_hessian_is_symmetric_and_blind_to_normals(
+        self, manifold, point
+    ):
         operator = manifold.riemannian_hessian(mf.HessianTrace(), point)
         a = np.random.default_rng(5).standard_normal(manifold.shape)
         b = np.random.default_rng(6).standard_normal(manifold.shape)
@@ -411,7 +421,9 @@ class FlowLaws:
         path = mf.integrate(flow, start, [0.0, h], rtol=1e-11, atol=1e-13)
         squares = path.gradient_norm**2
         expected = -flow.rate * h * squares.mean()
-        assert path.sharpness[1] - path.sharpness[0] == pytest.approx(expected, rel=1e-4)
+        assert path.sharpness[1] - path.sharpness[0] == pytest.approx(
+            expected, rel=1e-4
+        )
 
     def test_rate_is_the_clock(self, flow, start):
         fast = mf.LimitingFlow(flow.manifold, flow.sharpness, rate=2 * flow.rate)

@@ -7,11 +7,16 @@ import zipfile
 
 import numpy as np
 import pytest
-from cases import diagonal
 
 import manifold_flow as mf
+from cases import diagonal
 from manifold_flow import datasets, storage
-from manifold_flow.errors import DataError, FileFormatError, ManifoldFlowError, ShapeError
+from manifold_flow.errors import (
+    DataError,
+    FileFormatError,
+    ManifoldFlowError,
+    ShapeError,
+)
 
 TABLE = np.array([[1.0, 2.0, 0.5], [3.0, 5.0, -1.0]])
 
@@ -26,7 +31,7 @@ class Trap:
         return (open, (str(self.path), "w"))
 
 
-# --- generators ------------------------------------------------------------------------------
+# --- generators -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["gaussian", "uniform"])
@@ -43,9 +48,13 @@ def test_generators_are_seeded_and_have_unit_rows(name):
     assert not np.allclose(np.linalg.norm(raw, axis=1), 1.0)
 
 
-@pytest.mark.parametrize("rng", [5, np.random.SeedSequence(5), np.random.default_rng(5)])
+@pytest.mark.parametrize(
+    "rng", [5, np.random.SeedSequence(5), np.random.default_rng(5)]
+)
 def test_every_kind_of_rng(rng):
-    assert np.array_equal(datasets.gaussian(2, 3, rng=rng)[0], datasets.gaussian(2, 3, rng=5)[0])
+    assert np.array_equal(
+        datasets.gaussian(2, 3, rng=rng)[0], datasets.gaussian(2, 3, rng=5)[0]
+    )
 
 
 def test_digits_are_real_images_as_unit_rows():
@@ -66,7 +75,7 @@ def test_sizes_out_of_bounds():
         datasets.digits(1798)
 
 
-# --- loading data ------------------------------------------------------------------------------
+# --- loading data ---------------------------------------------------------------------
 
 
 def write(path, text):
@@ -155,7 +164,7 @@ def test_files_that_are_missing_or_of_another_kind(tmp_path):
         datasets.load(tmp_path / "cube.npy")
 
 
-# --- saved runs ----------------------------------------------------------------------------------
+# --- saved runs -----------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from cases import MODELS, diagonal, two_layer
-from laws import FlowLaws, relative
 from scipy.optimize import linprog
 
 import manifold_flow as mf
+from cases import MODELS, diagonal, two_layer
+from laws import FlowLaws, relative
 from manifold_flow.errors import (
     DataError,
     DegenerateEigenvalueError,
@@ -55,7 +55,7 @@ class TestTopEigenvalueFlow(FlowLaws):
         return flow.manifold.random_point(rng=0)
 
 
-# --- the two-layer network of the numbers: n=5, d=8, width 10, cubic --------------
+# --- the two-layer network of the numbers: n=5, d=8, width 10, cubic ----------
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,13 @@ def test_classical_order_at_fixed_steps(flow, start, method, order):
     errors = [
         np.abs(
             mf.integrate(
-                flow, start, [1.0], method=method, rtol=1e3, atol=1e3, max_step=h,
+                flow,
+                start,
+                [1.0],
+                method=method,
+                rtol=1e3,
+                atol=1e3,
+                max_step=h,
                 first_step=h,
             ).end
             - exact
@@ -201,7 +207,7 @@ def test_dependent_rows_run_and_are_noted():
     assert np.ptp(model.features(path.end), axis=1).max() > 0.1
 
 
-# --- the diagonal network: closed form and ℓ1 ----------------------------------------------
+# --- the diagonal network: closed form and ℓ1 -----------------------------------------
 
 
 def l1_value(model):
@@ -290,11 +296,13 @@ def test_rank_loss_stops_at_the_margin_and_truncates_times():
     assert 1e-7 < path.rank_margin[-1] < 1.05e-6
 
 
-# --- how it stops when it cannot go on --------------------------------------------------------
+# --- how it stops when it cannot go on ------------------------------------------------
 
 
 def test_explicit_methods_name_their_floor(flow, start):
-    with pytest.raises(IntegrationError, match="stopped falling at its floor") as caught:
+    with pytest.raises(
+        IntegrationError, match="stopped falling at its floor"
+    ) as caught:
         mf.integrate(flow, start, method="RK45", rtol=1e-6, atol=1e-8)
     partial = caught.value.trajectory
     assert partial.status is mf.Status.OUT_OF_BUDGET
@@ -376,11 +384,11 @@ def test_a_velocity_that_turns_nan_fails_and_never_hangs(flow, start, path, meth
     assert partial.sharpness[-1] == pytest.approx(floor, rel=0.02)
 
 
-# --- arguments ---------------------------------------------------------------------------------
+# --- arguments ------------------------------------------------------------------------
 
 
 def test_a_start_off_the_manifold_is_refused_with_its_violation(flow, start):
-    with pytest.raises(OffManifoldError, match="manifold.projection") as caught:
+    with pytest.raises(OffManifoldError, match=r"manifold\.projection") as caught:
         mf.integrate(flow, start + 0.1)
     residual = flow.manifold.submersion(start + 0.1)
     assert caught.value.violation == pytest.approx(np.abs(residual).max())

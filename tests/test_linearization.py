@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from cases import MODELS, two_layer
-from laws import LinearizationLaws, naive_loss_hessian, relative
 
 import manifold_flow as mf
+from cases import MODELS, two_layer
+from laws import LinearizationLaws, naive_loss_hessian, relative
 from manifold_flow.errors import NonFiniteError, RankDeficientJacobianError
 from manifold_flow.linearization import DenseLinearization, NeuronwiseLinearization
 from manifold_flow.models.model import dense
@@ -51,7 +51,9 @@ def test_smallest_eigenvalue_bound_of_lemma_1():
         assert np.linalg.eigvalsh(here.gram)[0] >= bound * (1 - 1e-10)
 
 
-@pytest.mark.parametrize("name", ["two-layer", "signed-weighted", "diagonal", "callable"])
+@pytest.mark.parametrize(
+    "name", ["two-layer", "signed-weighted", "diagonal", "callable"]
+)
 def test_eigenvalues_are_the_hessians_on_the_manifold(name):
     model = MODELS[name]()
     point = mf.ZeroLossManifold(model).random_point(rng=0)

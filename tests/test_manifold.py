@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from cases import MODELS, two_layer
-from laws import ManifoldLaws, relative
 
 import manifold_flow as mf
+from cases import MODELS, two_layer
+from laws import ManifoldLaws, relative
 from manifold_flow._compat import import_geomstats
 from manifold_flow.errors import (
     DataError,
@@ -36,9 +36,10 @@ def test_circle_agrees_with_geomstats_hypersphere():
     sphere = import_geomstats("geometry.hypersphere").Hypersphere(dim=1)
     manifold, point = circle(), np.array([0.6, 0.8])
     vector = np.array([0.3, -2.0])
-    assert relative(
-        manifold.to_tangent(vector, point), sphere.to_tangent(vector, point)
-    ) < 1e-12
+    assert (
+        relative(manifold.to_tangent(vector, point), sphere.to_tangent(vector, point))
+        < 1e-12
+    )
     far = np.array([3.0, 4.0])
     assert relative(manifold.projection(far), sphere.projection(far)) < 1e-12
 
@@ -69,7 +70,9 @@ def test_projection_is_damped_where_a_full_step_overshoots():
 
 def test_an_empty_zero_loss_set_gives_the_iteration_log():
     model = mf.CallableModel(lambda t: [t @ t + 1.0], n_params=2)
-    with pytest.raises(ProjectionError, match=r"iteration 0: max \|residual\|") as caught:
+    with pytest.raises(
+        ProjectionError, match=r"iteration 0: max \|residual\|"
+    ) as caught:
         mf.ZeroLossManifold(model).projection([1.0, 0.5])
     sizes = [size for _, size, _ in caught.value.log]
     assert len(sizes) >= 3

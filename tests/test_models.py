@@ -5,10 +5,10 @@ import math
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from cases import MODELS, matrix, tanh_residual, two_layer
-from laws import ModelLaws, central, naive_loss_hessian, relative
 
 import manifold_flow as mf
+from cases import MODELS, matrix, tanh_residual, two_layer
+from laws import ModelLaws, central, naive_loss_hessian, relative
 from manifold_flow.errors import (
     DataError,
     DerivativeError,
@@ -122,7 +122,9 @@ def test_lists_columns_and_ints_are_promoted():
     params = np.array([1, 2, 3, 4])
     assert as_list.residual(params).tolist() == [1.0, 8.0]
     assert as_column.residual(params).tolist() == [1.0, 8.0]
-    assert relative(as_list.jacobian(1.0 * params), as_column.jacobian(1.0 * params)) == 0
+    assert (
+        relative(as_list.jacobian(1.0 * params), as_column.jacobian(1.0 * params)) == 0
+    )
 
 
 def test_predict_needs_its_hook():
@@ -132,7 +134,9 @@ def test_predict_needs_its_hook():
 
 def test_plain_numpy_dot_is_found_and_its_worst_entry_named():
     a = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 60.0]])
-    with pytest.raises(DerivativeError, match=r"d residual\[1\] / d params\[2\]") as caught:
+    with pytest.raises(
+        DerivativeError, match=r"d residual\[1\] / d params\[2\]"
+    ) as caught:
         mf.CallableModel(lambda t: np.dot(a, t) + t[:2] ** 2, n_params=3)
     assert "import autograd.numpy as np" in str(caught.value)
 
@@ -172,7 +176,9 @@ def test_a_wrong_second_derivative_is_found():
 
 
 def test_a_scalar_loss_is_refused():
-    with pytest.raises(ModelError, match=r"Pass the vector of residuals r_i = f_i - y_i"):
+    with pytest.raises(
+        ModelError, match=r"Pass the vector of residuals r_i = f_i - y_i"
+    ):
         mf.CallableModel(lambda t: anp.sum(t**2), n_params=3)
 
 
@@ -208,7 +214,7 @@ def test_check_at_moves_the_derivative_check():
     assert mf.CallableModel(residual, n_params=2, check_at=[6.0, 0.0]).n_residuals == 1
 
 
-# --- data that a ready-made model refuses -------------------------------------------------
+# --- data that a ready-made model refuses ---------------------------------------------
 
 
 def test_equal_rows_are_refused_and_named():
@@ -304,6 +310,7 @@ def test_the_five_point_rule_is_of_order_four():
     """The ruler of these laws, measured: it must be sharper than what it judges."""
     point, direction = np.array([0.7]), np.array([1.0])
     errors = [
-        abs(central(np.sin, point, direction, h)[0] - math.cos(0.7)) for h in (0.1, 0.05)
+        abs(central(np.sin, point, direction, h)[0] - math.cos(0.7))
+        for h in (0.1, 0.05)
     ]
     assert math.log2(errors[0] / errors[1]) == pytest.approx(4.0, abs=0.1)

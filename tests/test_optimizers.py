@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from cases import MODELS, diagonal, two_layer
-from laws import OptimizerLaws, relative
 
 import manifold_flow as mf
+from cases import MODELS, diagonal, two_layer
+from laws import OptimizerLaws, relative
 from manifold_flow.errors import (
     DataError,
     DivergenceError,
@@ -162,7 +162,7 @@ def test_rate_of_the_limiting_flow_for_every_row_of_the_clock_table():
         assert mf.limiting_flow(sgd, manifold).rate == pytest.approx(kappa / scale)
 
 
-# --- what has no limit, and bad arguments -------------------------------------------------------
+# --- what has no limit, and bad arguments ---------------------------------------------
 
 
 def test_an_optimizer_without_a_theorem_lists_those_that_have_one():
@@ -210,7 +210,9 @@ def test_divergence_carries_the_step_and_the_last_finite_point():
 )
 def test_hyperparameters_out_of_bounds(options):
     with pytest.raises(DataError, match=next(iter(options))):
-        mf.LabelNoiseSGD(two_layer(), **{"learning_rate": 0.1, "noise_std": 1.0} | options)
+        mf.LabelNoiseSGD(
+            two_layer(), **{"learning_rate": 0.1, "noise_std": 1.0} | options
+        )
 
 
 def test_names_that_are_nearly_right():

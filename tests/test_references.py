@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from cases import MODELS, diagonal, matrix, two_layer
 
 import manifold_flow as mf
+from cases import MODELS, diagonal, matrix, two_layer
 from manifold_flow import bounds, references
 from manifold_flow.errors import DataError, HypothesisError
 
@@ -79,7 +79,9 @@ def test_value_of_the_collapsed_network_written_out():
     assert references.flattest_value(model) == pytest.approx(formula, rel=1e-13)
 
 
-@pytest.mark.parametrize("name", ["tanh", "softplus", "square", "linear", "relu", "gelu"])
+@pytest.mark.parametrize(
+    "name", ["tanh", "softplus", "square", "linear", "relu", "gelu"]
+)
 def test_activations_outside_the_theorem_are_refused(name):
     inputs, targets = mf.datasets.gaussian(2, 4, rng=0)
     model = mf.TwoLayerNetwork(inputs, np.abs(targets), width=6, activation=name)
@@ -123,7 +125,7 @@ def test_exact_flow_refuses_a_coordinate_at_zero():
         references.exact_flow(model, [1.0, 1.0, 0.0, 1.0], [0.0])
 
 
-# --- bounds --------------------------------------------------------------------------------
+# --- bounds ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -236,5 +238,6 @@ class TestBounds:
             bounds.pl_rate(MODELS["dependent"](), (-1.0, 1.0))
         with pytest.raises(HypothesisError, match="equal output weights"):
             bounds.local_rate(
-                MODELS["signed-weighted"](), np.ones(MODELS["signed-weighted"]().n_params)
+                MODELS["signed-weighted"](),
+                np.ones(MODELS["signed-weighted"]().n_params),
             )

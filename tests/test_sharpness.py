@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from cases import MODELS, two_layer
-from laws import SharpnessLaws, central, naive_loss_hessian, relative
 
 import manifold_flow as mf
+from cases import MODELS, two_layer
+from laws import SharpnessLaws, central, naive_loss_hessian, relative
 from manifold_flow import bounds
 from manifold_flow.errors import DataError, DegenerateEigenvalueError, UnknownNameError
 from manifold_flow.models.model import dense
@@ -83,7 +83,7 @@ def test_two_layer_hessian_closed_form(name):
 
 
 def test_the_hessian_can_be_negative_far_from_the_limit():
-    """theory.md §1.7: n=1, x=1, m=2, cubic, (z1, z2) = (10, 1): −29.77 in loss "sum"."""
+    """theory.md §1.7: n=1, x=1, m=2, cubic, (z1, z2)=(10, 1): −29.77 in loss "sum"."""
     point = np.array([10.0, 1.0])
     activation = mf.Activation.of("cubic")
     model = mf.TwoLayerNetwork(
@@ -117,7 +117,9 @@ def test_top_eigenvalue_of_one_sample_has_no_second():
 def test_log_pseudo_determinant_names_a_lost_rank():
     model = mf.TwoLayerNetwork(np.eye(2), [1.0, 1.0], width=2, activation="relu")
     with pytest.raises(DataError, match="loses rank"):
-        mf.HessianLogPseudoDeterminant().value(model.linearize(np.array([1.0, -1, 1, -1])))
+        mf.HessianLogPseudoDeterminant().value(
+            model.linearize(np.array([1.0, -1, 1, -1]))
+        )
 
 
 def test_a_user_can_add_a_sharpness():

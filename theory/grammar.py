@@ -260,6 +260,7 @@ class Formula:
 
 
 def is_word(name: str) -> bool:
+    """Whether a name is 1 to 16 letters and means nothing else in a formula."""
     known = name in FUNCTIONS or name in CONSTANTS or keyword.iskeyword(name)
     return re.fullmatch(r"[A-Za-z]{1,16}", name) is not None and not known
 

@@ -110,8 +110,8 @@ class Statement:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9-]+/[a-z0-9-]+", self.id):
             raise ValueError(
-                f"statement id {self.id!r}: expected 'group/name' of lower-case letters, "
-                "digits and hyphens, such as 'gatmiry2024/theorem-1'."
+                f"statement id {self.id!r}: expected 'group/name' of lower-case "
+                "letters, digits and hyphens, such as 'gatmiry2024/theorem-1'."
             )
         names = [hypothesis.id for hypothesis in self.hypotheses]
         if len(set(names)) < len(names):

@@ -71,4 +71,5 @@ assert path.status is mf.Status.STATIONARY
 assert np.abs(features[-1] - limit[:, None]).max() < 1e-6
 assert np.abs(path.end - flattest).max() < 1e-6
 assert spread < 1e-6
-assert (gap <= gap[0] * np.exp(-bounds.pl_rate(model, interval) * path.times) + 1e-10).all()
+bound = gap[0] * np.exp(-bounds.pl_rate(model, interval) * path.times)
+assert (gap <= bound + 1e-10).all()

@@ -3,12 +3,12 @@ Label-noise SGD follows its limiting flow
 =========================================
 
 Fresh noise on the labels keeps SGD moving after it has fitted the data. The theorem of
-Li, Wang and Arora says where to: as the learning rate :math:`\eta` goes to 0, and one step
-takes the time :math:`\eta^2`, the iterates follow the flow of
+Li, Wang and Arora says where to: as the learning rate :math:`\eta` goes to 0, and one
+step takes the time :math:`\eta^2`, the iterates follow the flow of
 :math:`\operatorname{Tr} \nabla^2 L` on the zero-loss manifold.
 
-A statement about a limit is not judged by closeness at one learning rate, but by how the
-distance shrinks when the learning rate is halved.
+A statement about a limit is not judged by closeness at one learning rate, but by how
+the distance shrinks when the learning rate is halved.
 """
 
 # %%

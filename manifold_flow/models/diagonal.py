@@ -22,6 +22,7 @@ from manifold_flow.models.model import (
 __all__ = ["DiagonalLinearNetwork"]
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 
 class DiagonalLinearNetwork(Model):
@@ -92,19 +93,25 @@ class DiagonalLinearNetwork(Model):
         return 2.0 * np.tile(self.inputs, 2) * self._signed(params)
 
     def _signed(self, params: Array) -> Array:
-        return np.concatenate([params[..., : self.n_features], -params[..., self.n_features :]], axis=-1)
+        return np.concatenate(
+            [params[..., : self.n_features], -params[..., self.n_features :]], axis=-1
+        )
 
     def contracted_hessian(self, params: Array, directions: Array) -> Array:
         # D²r_i = 2 diag(x_i, −x_i), whatever the point
         return 2.0 * self._signed((np.tile(self.inputs, 2) * directions).sum(axis=0))
 
-    def contracted_third(self, params: Array, directions: Array, vector: Array) -> Array:
+    def contracted_third(
+        self, params: Array, directions: Array, vector: Array
+    ) -> Array:
         return np.zeros(self.n_params)
 
-    def sample_gradient(self, params: Array, samples: Array, noise: Array) -> Array:
+    def sample_gradient(self, params: Array, samples: Indices, noise: Array) -> Array:
         rows = self.inputs[samples]
         outputs = (rows @ self.weights(params)[:, :, None])[:, :, 0]
-        pulls = self.loss.curvatures[samples] * (outputs - self.targets[samples] - noise)
+        pulls = self.loss.curvatures[samples] * (
+            outputs - self.targets[samples] - noise
+        )
         by_feature = (pulls[:, None, :] @ rows)[:, 0, :]
         return 2.0 * np.tile(by_feature, 2) * self._signed(params)
 

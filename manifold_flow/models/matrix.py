@@ -22,10 +22,11 @@ from manifold_flow.models.model import (
 __all__ = ["MatrixSensing"]
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 
 class MatrixSensing(Model):
-    r"""Measurements :math:`f_i(U, V) = \langle A_i, U V^T \rangle` of a factored matrix.
+    r"""Measurements :math:`f_i(U, V) = \langle A_i, UV^T \rangle` of a factored matrix.
 
     With ``symmetric=True``, :math:`f_i(U) = \langle A_i, U U^T \rangle`.  Parameters
     are ``[U, V]`` (or U), flattened by rows.
@@ -102,7 +103,10 @@ class MatrixSensing(Model):
         factors = self._stacked(params)
         if self.symmetric:
             return {"U": factors}
-        return {"U": factors[..., : self.n_rows, :], "V": factors[..., self.n_rows :, :]}
+        return {
+            "U": factors[..., : self.n_rows, :],
+            "V": factors[..., self.n_rows :, :],
+        }
 
     def matrix(self, params: Array) -> Array:
         """Return U Vᵀ (or U Uᵀ), shape (..., d1, d2)."""
@@ -120,10 +124,12 @@ class MatrixSensing(Model):
         moved = directions.reshape(self.n_residuals, -1, self.rank)
         return (self._forms @ moved).sum(axis=0).ravel()
 
-    def contracted_third(self, params: Array, directions: Array, vector: Array) -> Array:
+    def contracted_third(
+        self, params: Array, directions: Array, vector: Array
+    ) -> Array:
         return np.zeros(self.n_params)
 
-    def sample_gradient(self, params: Array, samples: Array, noise: Array) -> Array:
+    def sample_gradient(self, params: Array, samples: Indices, noise: Array) -> Array:
         outputs = self.predict(params, self.matrices)
         drawn = np.take_along_axis(outputs - self.targets, samples, axis=1)
         pulls = self.loss.curvatures[samples] * (drawn - noise)
@@ -150,6 +156,7 @@ class MatrixSensing(Model):
         """Return the sizes and the loss."""
         kind = "UUᵀ" if self.symmetric else "UVᵀ"
         return (
-            f"MatrixSensing({kind}, n={self.n_residuals}, {self.n_rows}x{self.n_columns}, "
-            f"rank={self.rank}, loss={self.loss.normalization!r})"
+            f"MatrixSensing({kind}, n={self.n_residuals}, "
+            f"{self.n_rows}x{self.n_columns}, rank={self.rank}, "
+            f"loss={self.loss.normalization!r})"
         )

@@ -17,6 +17,7 @@ from manifold_flow.loss import SquaredLoss
 __all__ = ["CallableModel", "Model", "Reduction", "dense", "refuse_duplicate_rows"]
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 
 class Model(ABC):
@@ -53,14 +54,16 @@ class Model(ABC):
 
     @abstractmethod
     def contracted_hessian(self, params: Array, directions: Array) -> Array:
-        """Return Σ_i D²r_i · directions_i for directions of shape (n, p), shape (p,)."""
+        """Return Σ_i D²r_i directions_i for directions of shape (n, p), shape (p,)."""
 
     @abstractmethod
-    def contracted_third(self, params: Array, directions: Array, vector: Array) -> Array:
+    def contracted_third(
+        self, params: Array, directions: Array, vector: Array
+    ) -> Array:
         """Return Σ_i D³r_i[v, directions_i], shape (p,)."""
 
     @abstractmethod
-    def sample_gradient(self, params: Array, samples: Array, noise: Array) -> Array:
+    def sample_gradient(self, params: Array, samples: Indices, noise: Array) -> Array:
         r"""Return the gradient of drawn samples, for R replicas at once.
 
         :math:`\sum_b c_{s_b} (r_{s_b} - \varepsilon_b) \nabla r_{s_b}` with the
@@ -179,10 +182,10 @@ def refuse_duplicate_rows(inputs: Array, what: str = "inputs") -> None:
     if repeated.size:
         later, earlier = int(repeated[0]), int(original[repeated[0]])
         raise DataError(
-            f"{what}[{earlier}] and {what}[{later}] are equal ({repeated.size} repeated "
-            f"of {len(rows)}): equal samples make the Jacobian lose rank (rank J < n), "
-            "so the zero-loss set is no manifold. Remove duplicate samples, or merge "
-            "them into one with sample_weights."
+            f"{what}[{earlier}] and {what}[{later}] are equal ({repeated.size} "
+            f"repeated of {len(rows)}): equal samples make the Jacobian lose rank "
+            "(rank J < n), so the zero-loss set is no manifold. Remove duplicate "
+            "samples, or merge them into one with sample_weights."
         )
 
 
@@ -201,9 +204,9 @@ def over_parametrised(n_params: int, n_residuals: int) -> None:
     """
     if n_residuals >= n_params:
         raise ModelError(
-            f"not over-parametrised: {n_residuals} residuals, {n_params} parameters; the "
-            "zero-loss set is no manifold of positive dimension. Use more parameters or "
-            "fewer samples."
+            f"not over-parametrised: {n_residuals} residuals, {n_params} parameters; "
+            "the zero-loss set is no manifold of positive dimension. Use more "
+            "parameters or fewer samples."
         )
 
 
@@ -308,13 +311,17 @@ class CallableModel(Model):
     def jacobian(self, params: Array) -> Array:
         matrix = np.asarray(self._jacobian(self._checked(params)), dtype=float)
         if matrix.shape != (self.n_residuals, self.n_params):
-            raise ShapeError("jacobian", (self.n_residuals, self.n_params), matrix.shape)
+            raise ShapeError(
+                "jacobian", (self.n_residuals, self.n_params), matrix.shape
+            )
         return matrix
 
     def contracted_hessian(self, params: Array, directions: Array) -> Array:
         return np.asarray(self._contracted(params, directions), dtype=float).reshape(-1)
 
-    def contracted_third(self, params: Array, directions: Array, vector: Array) -> Array:
+    def contracted_third(
+        self, params: Array, directions: Array, vector: Array
+    ) -> Array:
         return self._third(params, directions, vector)
 
     def _difference(self, params: Array, directions: Array, vector: Array) -> Array:
@@ -328,7 +335,7 @@ class CallableModel(Model):
         change: Array = (ahead - behind) / (2.0 * step)
         return change
 
-    def sample_gradient(self, params: Array, samples: Array, noise: Array) -> Array:
+    def sample_gradient(self, params: Array, samples: Indices, noise: Array) -> Array:
         curvatures = self.loss.curvatures
         rows = []
         for point, drawn, shift in zip(params, samples, noise, strict=True):

@@ -30,6 +30,7 @@ from manifold_flow.models.model import (
 __all__ = ["TwoLayerNetwork"]
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 
 class TwoLayerNetwork(Model):
@@ -133,8 +134,8 @@ class TwoLayerNetwork(Model):
             raise EmptyManifoldError(
                 f"no zero-loss point: {self.activation.name} maps into ({low:g}, "
                 f"{high:g}) and {self.width} neurons reach only ({least:g}, {most:g}), "
-                f"but targets[{sample}] = {self.targets[sample]:g}. Rescale the targets, "
-                "use more neurons or another activation.",
+                f"but targets[{sample}] = {self.targets[sample]:g}. Rescale the "
+                "targets, use more neurons or another activation.",
                 sample,
             )
 
@@ -177,7 +178,9 @@ class TwoLayerNetwork(Model):
         return {"weights": params.reshape(shape)}
 
     def residual(self, params: Array) -> Array:
-        return self.activation(self.features(params)) @ self.output_weights - self.targets
+        return (
+            self.activation(self.features(params)) @ self.output_weights - self.targets
+        )
 
     def jacobian(self, params: Array) -> Array:
         slopes = self.activation.derivative(self.features(params), 1)
@@ -188,7 +191,9 @@ class TwoLayerNetwork(Model):
         second = self.activation.derivative(self.features(params), 2)
         return self._pull_back(second * self._own_changes(directions))
 
-    def contracted_third(self, params: Array, directions: Array, vector: Array) -> Array:
+    def contracted_third(
+        self, params: Array, directions: Array, vector: Array
+    ) -> Array:
         third = self.activation.derivative(self.features(params), 3)
         change = self.features(vector)
         return self._pull_back(third * change * self._own_changes(directions))
@@ -201,7 +206,7 @@ class TwoLayerNetwork(Model):
     def _pull_back(self, change: Array) -> Array:
         return ((change * self.output_weights).T @ self.inputs).ravel()
 
-    def sample_gradient(self, params: Array, samples: Array, noise: Array) -> Array:
+    def sample_gradient(self, params: Array, samples: Indices, noise: Array) -> Array:
         weights = params.reshape(len(params), self.width, self.n_features)
         rows = self.inputs[samples]
         preactivations = rows @ weights.swapaxes(-1, -2)

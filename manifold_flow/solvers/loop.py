@@ -171,7 +171,7 @@ class Path:
         self.status, self.message = status, message
 
 
-def follow(
+def follow(  # noqa: PLR0913  # all but two are given by name
     velocity: Callable[[Array], Array],
     start: Array,
     *,
@@ -225,8 +225,8 @@ def follow(
                 if _out_of_time(limits, began):
                     path.end(
                         Status.OUT_OF_BUDGET,
-                        f"time_limit={limits.time_limit} s passed at slow time {time:.6g}"
-                        f" with gradient norm {seen.gradient_norm:.3g}",
+                        f"time_limit={limits.time_limit} s passed at slow time "
+                        f"{time:.6g} with gradient norm {seen.gradient_norm:.3g}",
                     )
                     break
         except KeyboardInterrupt as interrupt:
@@ -405,7 +405,7 @@ class _Run:
             return None
 
     def _is_final(self, error: Exception) -> bool:
-        """Whether breaking down so often without getting on means that this is the end."""
+        """Whether breaking down so often without getting on means this is the end."""
         if self.time > 1.01 * self.trouble_since:
             self.trouble_since, self.restarts = self.time, 0
         self.restarts += 1
@@ -463,7 +463,10 @@ class _Floor:
     def reached(self, seen: Observation, path: Path) -> bool:
         self.since += 1
         fall = self.smallest_fall * abs(self.sharpness)
-        if seen.gradient_norm < 0.99 * self.best or seen.sharpness < self.sharpness - fall:
+        if (
+            seen.gradient_norm < 0.99 * self.best
+            or seen.sharpness < self.sharpness - fall
+        ):
             self.best = min(self.best, seen.gradient_norm)
             self.sharpness, self.since = seen.sharpness, 0
         # half the run: an explicit method may need many small steps a per cent
@@ -473,14 +476,16 @@ class _Floor:
             Status.OUT_OF_BUDGET,
             f"the gradient norm stopped falling at its floor {self.best:.3g} for "
             f"{self.since} steps, above the stationarity threshold. Explicit methods "
-            "hover there, and so does any method where S has a kink: use method='auto', "
-            "a smaller rtol, or a larger gtol",
+            "hover there, and so does any method where S has a kink: use "
+            "method='auto', a smaller rtol, or a larger gtol",
         )
         return True
 
 
 def _out_of_time(limits: Limits, began: float) -> bool:
-    return limits.time_limit is not None and clock.monotonic() - began > limits.time_limit
+    return (
+        limits.time_limit is not None and clock.monotonic() - began > limits.time_limit
+    )
 
 
 def _progress_line(

@@ -1,0 +1,299 @@
+"""The command line: what it prints, what it refuses, with which exit status."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import manifold_flow as mf
+from manifold_flow import cli
+from manifold_flow.errors import IntegrationError, IntegrationInterrupted
+
+KEYS = {
+    "status",
+    "sharpness_initial",
+    "sharpness_final",
+    "flattest_sharpness",
+    "residual",
+    "neuron_spread",
+    "n_evaluations",
+    "seconds",
+}
+
+
+def run(capsys, *arguments):
+    code = cli.main([str(a) for a in arguments])
+    return code, *capsys.readouterr()
+
+
+def refused(capsys, *arguments):
+    """Arguments that argparse refuses leave by SystemExit."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main([str(a) for a in arguments])
+    return caught.value.code, capsys.readouterr().err
+
+
+def test_flow_prints_one_json_object(capsys):
+    code, out, err = run(capsys, "flow", "--json")
+    found = json.loads(out)
+    assert (code, out.count("\n"), err) == (0, 1, "")
+    assert found.keys() >= KEYS
+    assert found["status"] == "STATIONARY"
+    assert found["sharpness_final"] == pytest.approx(
+        found["flattest_sharpness"], rel=1e-8
+    )
+    assert found["sharpness_initial"] > found["sharpness_final"]
+    assert found["residual"] < 1e-10
+    assert found["neuron_spread"] < 1e-6
+
+
+def test_flow_on_real_digits_with_an_expression(capsys):
+    code, out, _ = run(
+        capsys,
+        *("flow", "--data", "digits", "--n", 15, "--width", 20),
+        *("--activation", "z**3/6 + z/2", "--json"),
+    )
+    found = json.loads(out)
+    assert (code, found["status"]) == (0, "STATIONARY")
+    assert found["sharpness_final"] == pytest.approx(
+        found["flattest_sharpness"], rel=1e-8
+    )
+
+
+def test_flow_prints_four_lines_and_the_exact_answer(capsys):
+    code, out, _ = run(capsys, "flow", "--n", 2, "--d", 3, "--m", 3)
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0].startswith("STATIONARY at slow time")
+    assert lines[4].startswith("exact minimum")
+    assert lines[5].startswith("neuron spread")
+
+
+def test_other_models_and_sharpnesses(capsys):
+    code, out, _ = run(capsys, "flow", "--model", "diagonal", "--json")
+    found = json.loads(out)
+    assert (code, found["neuron_spread"]) == (0, None)
+    assert found["sharpness_final"] == pytest.approx(
+        found["flattest_sharpness"], abs=1e-5
+    )
+    code, out, _ = run(
+        capsys,
+        *(
+            "flow",
+            "--sharpness",
+            "log_pseudo_determinant",
+            "--times",
+            0,
+            0.5,
+            1,
+            "--json",
+        ),
+    )
+    found = json.loads(out)
+    assert (code, found["status"], found["slow_time"]) == (0, "COMPLETED", 1.0)
+    assert found["flattest_sharpness"] is None
+
+
+def test_dependent_rows_are_noted_on_stderr_and_in_the_json(capsys):
+    code, out, err = run(capsys, "flow", "--n", 5, "--d", 3, "--width", 6, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert "5 input rows have rank 3" in err
+    assert "rank 3" in found["caveats"][0]
+    assert found["flattest_sharpness"] is None
+
+
+def test_same_seed_same_numbers(capsys):
+    first = json.loads(run(capsys, "flow", "--seed", 4, "--json")[1])
+    second = json.loads(run(capsys, "flow", "--seed", 4, "--json")[1])
+    other = json.loads(run(capsys, "flow", "--seed", 5, "--json")[1])
+    del first["seconds"], second["seconds"]
+    assert first == second
+    assert first["sharpness_initial"] != other["sharpness_initial"]
+
+
+def test_a_run_is_saved(capsys, tmp_path):
+    file = tmp_path / "run.npz"
+    code, out, _ = run(capsys, "flow", "--times", 0, 1, "--out", file)
+    assert (code, mf.load(file).times.tolist()) == (0, [0.0, 1.0])
+    assert f"saved {file}" in out
+
+
+def test_data_from_a_file(capsys, tmp_path):
+    file = tmp_path / "x.csv"
+    file.write_text("a,b,y\n1,0,0.5\n0,1,-1\n")
+    code, out, _ = run(capsys, "flow", "--data", file, "--width", 3, "--json")
+    assert (code, "n=2, d=2" in json.loads(out)["model"]) == (0, True)
+
+
+# --- configuration files --------------------------------------------------------------
+
+
+def test_a_config_file_gives_options_and_the_command_line_wins(capsys, tmp_path):
+    file = tmp_path / "flow.toml"
+    file.write_text('n = 2\nd = 4\nm = 3\nactivation = "sinh"\ntimes = [0, 1]\n')
+    code, out, _ = run(capsys, "flow", file, "--d", 6, "--json")
+    found = json.loads(out)
+    assert (code, found["status"]) == (0, "COMPLETED")
+    assert "n=2, d=6, width=3, Activation('sinh(z)')" in found["model"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("n = 3\n\nactivaton = 'sinh'\n", r":3: unknown key 'activaton'; did you mean"),
+        ("n = 3\nd = 'four'\n", r":2: d = 'four': expected int"),
+        ("n = 2.5\n", r":1: n = 2\.5: expected int"),
+        ("json = 1\n", r":1: json = 1: expected bool"),
+        ("times = ['a']\n", r":1: times = \['a'\]: expected a list of float"),
+        ("n = [1, 2]\n", r":1: n = \[1, 2\]: expected int"),
+        ("[model]\nn = 3\n", r":1: model = \{'n': 3\}: expected str"),
+        ("n = = 3\n", r"not valid TOML: .*line 1"),
+    ],
+)
+def test_a_bad_config_names_line_and_nearest_key(capsys, tmp_path, text, message):
+    file = tmp_path / "flow.toml"
+    file.write_text(text)
+    code, out, err = run(capsys, "flow", file)
+    assert (code, out) == (2, "")
+    assert re.search(message, err), err
+
+
+def test_a_missing_config(capsys, tmp_path):
+    code, _, err = run(capsys, "flow", tmp_path / "none.toml")
+    assert (code, "cannot read" in err) == (2, True)
+
+
+# --- bad input ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "rk4"], "did you mean 'RK45'"),
+        (["--sharpness", "tracee"], "did you mean 'trace'"),
+        (["--model", "two_layers"], "did you mean 'two-layer'"),
+        (["--data", "digit"], "did you mean 'digits'"),
+        (["--data", "none.csv"], "cannot read none.csv"),
+        (["--activation", "gellu"], "did you mean 'gelu'"),
+        (["--activation", "__import__('os').getpid()"], "__import__"),
+        (["--activation", "z**3 + "], "ends after"),
+        (["--loss", "summ"], "did you mean 'sum'"),
+        (["--n", "0"], "n >= 1"),
+        (["--width", "0"], "at least one neuron"),
+        (["--n", "9", "--d", "8", "--width", "1"], "not over-parametrised"),
+        (["--times", "2", "1"], "strictly increasing"),
+        (["--rate", "0"], "positive rate"),
+        (["--activation", "tanh", "--width", "1"], "no zero-loss point"),
+    ],
+)
+def test_unusable_input_has_exit_status_2(capsys, arguments, message):
+    code, out, err = run(capsys, "flow", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_unknown_options_and_commands_name_the_nearest(capsys):
+    assert refused(capsys, "flow", "--widht", "3")[0] == 2
+    assert "did you mean '--width'" in refused(capsys, "flow", "--widht", "3")[1]
+    assert refused(capsys, "flwo")[0] == 2
+    # abbreviations are not guessed
+    assert refused(capsys, "flow", "--act", "sinh")[0] == 2
+
+
+def test_numerical_failure_has_exit_status_4_and_keeps_the_path(capsys, tmp_path):
+    file = tmp_path / "partial.npz"
+    code, out, err = run(capsys, "flow", "--max-steps", 5, "--out", file)
+    assert (code, out) == (4, "")
+    assert "max_steps=5 reached" in err
+    assert mf.load(file).n_steps == 5
+
+
+def test_interruption_keeps_the_path(capsys, tmp_path, monkeypatch):
+    file = tmp_path / "partial.npz"
+    whole = mf.integrate
+
+    def interrupted(flow, start, times, **options):
+        def stop(time, point):
+            raise KeyboardInterrupt
+
+        return whole(flow, start, times, **options, callback=stop)
+
+    monkeypatch.setattr(mf, "integrate", interrupted)
+    code, _, err = run(capsys, "flow", "--out", file)
+    assert (code, "interrupted" in err) == (4, True)
+    assert mf.load(file).n_steps == 1
+    assert issubclass(IntegrationInterrupted, IntegrationError)
+
+
+# --- the other commands ---------------------------------------------------------------
+
+
+def test_no_command_prints_the_help(capsys):
+    code, out, _ = run(capsys)
+    assert code == 2
+    for command in ("demo", "flow", "doctor"):
+        assert command in out
+
+
+def test_version(capsys):
+    code, out, _ = run(capsys, "--version")
+    assert (code, out) == (0, f"manifold_flow {mf.__version__}\n")
+
+
+def test_doctor_checks_itself(capsys):
+    code, out, _ = run(capsys, "doctor")
+    assert code == 0
+    assert re.search(r"^self-check +ok: ", out, re.M)
+    assert f"numpy{' ' * (out.index(np.__version__) - out.index('numpy') - 5)}" in out
+    found = json.loads(run(capsys, "doctor", "--json")[1])
+    assert {"python", "numpy", "BLAS", "geomstats bridge", "self-check"} <= found.keys()
+
+
+def test_doctor_reports_a_broken_installation(capsys, monkeypatch):
+    monkeypatch.setattr(mf.references, "flattest_value", lambda model: 1.0)
+    code, out, _ = run(capsys, "doctor")
+    assert (code, "FAILED" in out) == (4, True)
+
+
+def test_demo_writes_a_report_with_four_pictures(capsys, tmp_path, monkeypatch):
+    from manifold_flow import demo
+
+    monkeypatch.setattr(demo, "LEARNING_RATE", 0.005)
+    code, out, _ = run(
+        capsys,
+        *("demo", "--n", 4, "--width", 5, "--replicas", 4, "--out", tmp_path / "run"),
+    )
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert code == 0
+    assert page.count('<img alt="') == 4
+    assert page.count("data:image/png;base64,iVBOR") == 4
+    assert "http" not in re.sub(r'base64,[^"]+', "", page)
+    assert re.search(r"flow +STATIONARY", out)
+    assert "bound kept at every step: yes" in out
+    assert mf.load(tmp_path / "run" / "flow.npz").status is mf.Status.STATIONARY
+    assert mf.load(tmp_path / "run" / "sgd.npz").points.shape[1] == 4
+
+
+def test_python_m_is_the_same_program():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "manifold_flow",
+            "flow",
+            "--n",
+            "2",
+            "--d",
+            "3",
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["status"] == "STATIONARY"

@@ -1,0 +1,89 @@
+"""Pictures and pages: labelled, escaped, and drawn from saved arrays alone."""
+
+import numpy as np
+import pytest
+
+import manifold_flow as mf
+from cases import diagonal
+from manifold_flow import plots
+from manifold_flow.report import Picture, write_report
+
+
+@pytest.fixture(scope="module")
+def path():
+    manifold = mf.ZeroLossManifold(diagonal())
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    return mf.integrate(flow, manifold.random_point(rng=0), keep_steps=True)
+
+
+def drawn(axes):
+    axes.figure.canvas.draw()
+    return axes
+
+
+def test_a_path_is_drawn_with_labels_and_a_log_gradient(path, tmp_path):
+    loaded = mf.load(path.save(tmp_path / "run.npz"))
+    axes = drawn(loaded.plot())
+    right = axes.figure.axes[1]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("slow time", "sharpness")
+    assert right.get_yscale() == "log"
+    assert np.array_equal(axes.lines[0].get_ydata(), path.sharpness)
+
+
+def test_a_path_is_drawn_where_it_is_asked_to_be(path):
+    axes = plots.new_axes()
+    assert path.plot(ax=axes) is axes
+
+
+def test_an_ensemble_without_sharpness_shows_its_residual():
+    model = diagonal()
+    start = mf.ZeroLossManifold(model).random_point(rng=0)
+    sgd = mf.LabelNoiseSGD(model, 0.01, 0.1)
+    axes = drawn(mf.simulate(sgd, start, 20, replicas=2, rng=0).plot())
+    assert "residual" in axes.get_ylabel()
+
+
+def test_the_gap_is_drawn_on_a_log_scale_below_its_bound():
+    times = np.linspace(0.0, 5.0, 50)
+    gap = np.exp(-3.0 * times)
+    axes = drawn(plots.plot_gap(times, gap, pl_rate=1.0, local_rate=3.0, floor=1e-12))
+    assert axes.get_yscale() == "log"
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert len(labels) == 3
+    bound, local = axes.lines[1], axes.lines[2]
+    assert bound.get_ydata()[-1] == pytest.approx(np.exp(-5.0))
+    assert local.get_ydata()[0] == pytest.approx(1.0, rel=1e-9)
+
+
+def test_every_neuron_has_a_line():
+    times = np.array([0.0, 1.0, 2.0])
+    axes = drawn(plots.plot_features(times, np.zeros((3, 2, 4)), np.zeros(2)))
+    assert len([line for line in axes.lines if len(line.get_xdata()) == 3]) == 8
+
+
+def test_singular_values_and_ensembles_are_labelled():
+    times = np.arange(4.0)
+    axes = drawn(plots.plot_singular_values(times, np.ones((4, 3))))
+    assert "singular values" in axes.get_ylabel()
+    axes = drawn(
+        plots.plot_ensemble(times, times, times, np.ones((4, 5)), label="runs")
+    )
+    assert "slow time" in axes.get_xlabel()
+
+
+def test_pyplot_keeps_no_figure(path):
+    import matplotlib.pyplot as plt
+
+    before = plt.get_fignums()
+    path.plot()
+    assert plt.get_fignums() == before
+
+
+def test_html_is_escaped(tmp_path):
+    bad = "<script>alert(1)</script>"
+    picture = Picture(bad, bad, 'x" onload="alert(1)')
+    file = write_report(tmp_path / "p.html", bad, [bad], {bad: bad}, [picture], bad)
+    page = file.read_text("utf-8")
+    assert "<script>" not in page
+    assert 'onload="' not in page
+    assert page.count("&lt;script&gt;") >= 7
