@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from manifold_flow.activations import Activation
     from manifold_flow.flow import Flow, LimitingFlow, integrate
     from manifold_flow.limits import limiting_flow
+    from manifold_flow.linearization import Linearization, RegularPoint
     from manifold_flow.loss import SquaredLoss
-    from manifold_flow.manifold import RegularPoint, ZeroLossManifold
+    from manifold_flow.manifold import ZeroLossManifold
     from manifold_flow.models import (
         CallableModel,
         DiagonalLinearNetwork,
@@ -47,6 +48,7 @@ __all__ = [
     "MatrixSensing",
     # geometry
     "ZeroLossManifold",
+    "Linearization",
     "RegularPoint",
     "Sharpness",
     "HessianTrace",
@@ -79,7 +81,8 @@ _HOME = {
     "DiagonalLinearNetwork": "models",
     "MatrixSensing": "models",
     "ZeroLossManifold": "manifold",
-    "RegularPoint": "manifold",
+    "RegularPoint": "linearization",
+    "Linearization": "linearization",
     "Sharpness": "sharpness",
     "HessianTrace": "sharpness",
     "HessianTopEigenvalue": "sharpness",

@@ -6,32 +6,19 @@ Exit status: 0 done, 1 violated, 2 unusable input, 3 no verdict, 4 numerical fai
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
+from manifold_flow import commands
 from manifold_flow.errors import IntegrationError, ManifoldFlowError, nearest
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from manifold_flow.models import Model
-    from manifold_flow.sharpness import Sharpness
-    from manifold_flow.trajectory import Trajectory
 
 __all__ = ["main"]
 
-UNUSABLE_INPUT, NUMERICAL_FAILURE = 2, 4
-SHARPNESS = {
-    "trace": "HessianTrace",
-    "top-eigenvalue": "HessianTopEigenvalue",
-    "log-pseudo-determinant": "HessianLogPseudoDeterminant",
-}
-MODELS = ("two-layer", "diagonal")
+UNUSABLE_INPUT = 2
 
 
 class ConfigError(ManifoldFlowError, ValueError):
@@ -72,6 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
+        if getattr(options, "config", None) is not None:
+            # the file's values become defaults, which the command line overrides
+            options.command.set_defaults(**_file_defaults(options))
+            options = parser.parse_args(arguments)
         run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
     except IntegrationError as error:
@@ -84,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _complain(error: ManifoldFlowError) -> int:
     print(f"manifold-flow: {error}", file=sys.stderr)
     bad_input = isinstance(error, ValueError | TypeError)
-    return UNUSABLE_INPUT if bad_input else NUMERICAL_FAILURE
+    return UNUSABLE_INPUT if bad_input else commands.NUMERICAL_FAILURE
 
 
 def _save_partial(options: argparse.Namespace, error: IntegrationError) -> None:
@@ -106,17 +97,17 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="store_true", help="print the version")
     parser.set_defaults(run=lambda options: _version(parser, options))
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    _add_demo(commands)
-    _add_flow(commands)
-    _add_doctor(commands)
+    parsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_demo(parsers)
+    _add_flow(parsers)
+    _add_doctor(parsers)
     return parser
 
 
 def _add_command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str
+    parsers: Any, name: str, run: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(
+    command: argparse.ArgumentParser = parsers.add_parser(
         name,
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
@@ -131,9 +122,9 @@ def _add_command(
     return command
 
 
-def _add_demo(commands: Any) -> None:
+def _add_demo(parsers: Any) -> None:
     add = _add_command(
-        commands, "demo", _demo, "the main job on real data, with report.html"
+        parsers, "demo", commands.demo, "the main job on real data, with report.html"
     ).add_argument
     add("--n", type=int, default=20, help="number of images")
     add("--width", "--m", type=int, default=20, help="number of neurons")
@@ -142,18 +133,20 @@ def _add_demo(commands: Any) -> None:
     add("--out", default="manifold_flow_demo", help="folder of report and runs")
 
 
-def _add_flow(commands: Any) -> None:
-    command = _add_command(commands, "flow", _flow, "integrate one limiting flow")
+def _add_flow(parsers: Any) -> None:
+    command = _add_command(
+        parsers, "flow", commands.flow, "integrate one limiting flow"
+    )
     add = command.add_argument
     add("config", nargs="?", metavar="CONFIG.toml", help="option names as keys")
-    add("--model", default="two-layer", help=" or ".join(MODELS))
+    add("--model", default="two-layer", help=" or ".join(commands.MODELS))
     add("--data", default="gaussian", help="gaussian, uniform, digits, or a file")
     add("--n", type=int, default=5, help="number of samples, unless from a file")
     add("--d", type=int, default=8, help="number of features (gaussian, uniform)")
     add("--width", "--m", type=int, default=10, help="number of neurons")
     add("--activation", default="cubic", help="a name, or an expression in z")
     add("--loss", default="half-mean", help="half-mean, mean or sum")
-    add("--sharpness", default="trace", help=", ".join(SHARPNESS))
+    add("--sharpness", default="trace", help=", ".join(commands.SHARPNESS))
     add("--rate", type=float, default=1.0, help="factor of the velocity")
     add("--times", type=float, nargs="+", help="slow times; to stationarity without")
     add("--method", default="auto", help="auto, or a solver of SciPy")
@@ -167,8 +160,10 @@ def _add_flow(commands: Any) -> None:
     command.set_defaults(command=command)
 
 
-def _add_doctor(commands: Any) -> None:
-    _add_command(commands, "doctor", _doctor, "versions, threads and a self-check")
+def _add_doctor(parsers: Any) -> None:
+    _add_command(
+        parsers, "doctor", commands.doctor, "versions, threads and a self-check"
+    )
 
 
 def _version(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -181,16 +176,13 @@ def _version(parser: argparse.ArgumentParser, options: argparse.Namespace) -> in
     return 0
 
 
-def _with_config(options: argparse.Namespace) -> argparse.Namespace:
-    """Lay the command line over the file, the file over the defaults."""
-    if options.config is None:
-        return options
+def _file_defaults(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that a configuration file gives, checked and typed."""
     command: argparse.ArgumentParser = options.command
     path = Path(options.config)
-    values = _read_config(path)
     actions = {a.dest: a for a in command._actions if a.dest not in ("config", "help")}
     typed = {}
-    for key, value in values.items():
+    for key, value in _read_config(path).items():
         name = key.replace("-", "_")
         name = "width" if name == "m" else name
         if name not in actions:
@@ -200,9 +192,7 @@ def _with_config(options: argparse.Namespace) -> argparse.Namespace:
                 f"{nearest(key, known)} Known keys: {', '.join(known)}."
             )
         typed[name] = _typed(path, key, value, actions[name])
-    given = _given_on_the_command_line(options, command)
-    merged = vars(options) | typed | given
-    return argparse.Namespace(**merged)
+    return typed
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -237,229 +227,6 @@ def _typed(path: Path, key: str, value: Any, action: argparse.Action) -> Any:
         )
     converted = [wanted(item) for item in items]
     return converted if many else converted[0]
-
-
-def _given_on_the_command_line(
-    options: argparse.Namespace, command: argparse.ArgumentParser
-) -> dict[str, Any]:
-    return {
-        action.dest: getattr(options, action.dest)
-        for action in command._actions
-        if action.dest != "help"
-        and getattr(options, action.dest) != command.get_default(action.dest)
-    }
-
-
-# --- flow -----------------------------------------------------------------------------
-
-
-def _flow(options: argparse.Namespace) -> int:
-    import numpy as np
-
-    import manifold_flow as mf
-
-    options = _with_config(options)
-    data_seed, start_seed = np.random.SeedSequence(options.seed).spawn(2)
-    model = _model(options, data_seed)
-    for caveat in model.caveats:
-        print(f"note: {caveat}", file=sys.stderr)
-    manifold = mf.ZeroLossManifold(model)
-    flow = mf.LimitingFlow(manifold, _sharpness(options.sharpness), rate=options.rate)
-    path = mf.integrate(
-        flow,
-        manifold.random_point(rng=start_seed),
-        options.times,
-        method=options.method,
-        rtol=options.rtol,
-        atol=options.atol,
-        gtol=options.gtol,
-        max_steps=options.max_steps,
-        time_limit=options.time_limit,
-        progress=False if options.quiet else None,
-    )
-    if options.out is not None:
-        path.save(options.out)
-    summary = _summary(model, path, options)
-    print(json.dumps(summary) if options.json else _flow_text(path, summary))
-    return 0
-
-
-def _model(options: argparse.Namespace, rng: np.random.SeedSequence) -> Model:
-    import manifold_flow as mf
-    from manifold_flow.errors import UnknownNameError
-
-    kind = options.model.replace("_", "-")
-    if kind not in MODELS:
-        raise UnknownNameError("model", options.model, MODELS)
-    inputs, targets = _data(options, rng)
-    if kind == "diagonal":
-        return mf.DiagonalLinearNetwork(inputs, targets, loss=options.loss)
-    return mf.TwoLayerNetwork(
-        inputs, targets, options.width, options.activation, loss=options.loss
-    )
-
-
-def _data(options: argparse.Namespace, rng: np.random.SeedSequence) -> Any:
-    from manifold_flow import datasets
-    from manifold_flow.errors import UnknownNameError
-
-    name = options.data
-    if name == "digits":
-        return datasets.digits(options.n, rng=rng)
-    if name in ("gaussian", "uniform"):
-        return getattr(datasets, name)(options.n, options.d, rng=rng)
-    if not Path(name).suffix:
-        known = ("gaussian", "uniform", "digits", "a .csv, .npy or .npz file")
-        raise UnknownNameError("data", name, known)
-    return datasets.load(name)
-
-
-def _sharpness(name: str) -> Sharpness:
-    import manifold_flow as mf
-    from manifold_flow.errors import UnknownNameError
-
-    kind = name.replace("_", "-")
-    if kind not in SHARPNESS:
-        raise UnknownNameError("sharpness", name, SHARPNESS)
-    sharpness: Sharpness = getattr(mf, SHARPNESS[kind])()
-    return sharpness
-
-
-def _summary(
-    model: Model, path: Trajectory, options: argparse.Namespace
-) -> dict[str, Any]:
-    assert path.sharpness is not None
-    assert path.residual is not None
-    return {
-        "status": path.status.name,
-        "message": path.message,
-        "slow_time": float(path.times[-1]),
-        "sharpness_initial": float(path.sharpness[0]),
-        "sharpness_final": float(path.sharpness[-1]),
-        "flattest_sharpness": _flattest(model, options.sharpness),
-        "residual": float(path.residual[-1]),
-        "neuron_spread": _neuron_spread(model, path),
-        "n_evaluations": path.n_evaluations,
-        "seconds": path.seconds,
-        "drift": path.drift,
-        "method": path.details["method"],
-        "sharpness": path.details["mover"],
-        "model": repr(model),
-        "loss": model.loss.formula,
-        "caveats": list(model.caveats),
-        "seed": options.seed,
-        "out": options.out,
-    }
-
-
-def _flattest(model: Model, sharpness: str) -> float | None:
-    """Return the exact minimum, or None where no theorem gives one."""
-    from manifold_flow import references
-    from manifold_flow.errors import HypothesisError
-
-    if sharpness != "trace":
-        return None
-    try:
-        return references.flattest_value(model)
-    except HypothesisError as error:
-        print(f"note: {error}", file=sys.stderr)
-        return None
-
-
-def _neuron_spread(model: Model, path: Trajectory) -> float | None:
-    """Largest max_j z_ij − min_j z_ij at the end; None without neurons."""
-    import numpy as np
-
-    from manifold_flow.models import TwoLayerNetwork
-
-    if not isinstance(model, TwoLayerNetwork):
-        return None
-    return float(np.ptp(model.features(path.end), axis=1).max())
-
-
-def _flow_text(path: Trajectory, summary: dict[str, Any]) -> str:
-    lines = [repr(path)]
-    if summary["flattest_sharpness"] is not None:
-        lines.append(f"exact minimum {summary['flattest_sharpness']:.10g}")
-    if summary["neuron_spread"] is not None:
-        lines.append(f"neuron spread {summary['neuron_spread']:.1e}")
-    if summary["out"] is not None:
-        lines.append(f"saved {summary['out']}")
-    return "\n".join(lines)
-
-
-# --- demo and doctor ------------------------------------------------------------------
-
-
-def _demo(options: argparse.Namespace) -> int:
-    from manifold_flow.demo import run_demo, write_demo
-
-    demo = run_demo(
-        n=options.n,
-        width=options.width,
-        replicas=options.replicas,
-        seed=options.seed,
-        progress=False if options.quiet else None,
-    )
-    report = write_demo(demo, options.out)
-    table = demo.table() | {"report": str(report)}
-    if options.json:
-        print(json.dumps(table))
-    else:
-        width = max(map(len, table))
-        print("\n".join(f"{name:<{width}}  {value}" for name, value in table.items()))
-    return 0
-
-
-def _doctor(options: argparse.Namespace) -> int:
-    found = _diagnosis()
-    if options.json:
-        print(json.dumps(found))
-    else:
-        width = max(map(len, found))
-        print("\n".join(f"{name:<{width}}  {value}" for name, value in found.items()))
-    return 0 if found["self-check"].startswith("ok") else NUMERICAL_FAILURE
-
-
-def _diagnosis() -> dict[str, str]:
-    import platform
-
-    import numpy as np
-    import scipy.linalg
-    from threadpoolctl import threadpool_info
-
-    from manifold_flow.storage import provenance
-
-    del scipy  # imported for its BLAS to be listed
-    found = {"python": platform.python_version(), **provenance()["versions"]}
-    pools = {
-        f"{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads"
-        for pool in threadpool_info()
-        if pool["user_api"] == "blas"
-    }
-    found["BLAS"] = f"{'; '.join(sorted(pools))} (1 is used while integrating)"
-    patched = "as is" if hasattr(np, "trapz") else "with the name NumPy 2.4 removed"
-    found["geomstats bridge"] = f"imports {patched}"
-    found["self-check"] = _self_check()
-    return found
-
-
-def _self_check() -> str:
-    """Follow a small flow and compare its end with the exact answer."""
-    import manifold_flow as mf
-
-    inputs, targets = mf.datasets.gaussian(n=2, d=4, rng=0)
-    model = mf.TwoLayerNetwork(inputs, targets, width=3, activation="cubic")
-    manifold = mf.ZeroLossManifold(model)
-    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
-    path = mf.integrate(flow, manifold.random_point(rng=0), progress=False)
-    assert path.sharpness is not None
-    error = abs(path.sharpness[-1] / mf.references.flattest_value(model) - 1.0)
-    word = "ok" if error < 1e-8 else "FAILED"
-    return (
-        f"{word}: flow on n=2, m=3, d=4 ends within {error:.1e} of the exact minimum "
-        f"({path.seconds:.2f} s)"
-    )
 
 
 if __name__ == "__main__":

@@ -17,21 +17,20 @@ from manifold_flow.errors import (
     OffManifoldError,
     RankDeficientJacobianError,
     ShapeError,
-    UnknownNameError,
     suggest_keywords,
 )
+from manifold_flow.linearization import REGULAR_MARGIN
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.sharpness import Sharpness
 from manifold_flow.solvers import loop
+from manifold_flow.solvers.choice import METHODS, choose_method
+from manifold_flow.solvers.path import Constraint, Limits, Observation, Path
 from manifold_flow.solvers.progress import Report, reporter
 from manifold_flow.trajectory import Trajectory
 
 __all__ = ["Flow", "LimitingFlow", "integrate"]
 
 Array = NDArray[np.float64]
-
-#: above this many parameters a dense p x p Newton matrix costs more than small steps
-LARGEST_DENSE_IMPLICIT = 4000
 
 
 class Flow(ABC):
@@ -184,7 +183,7 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     """
     start = _checked_start(flow.manifold, start)
     asked = None if times is None else _checked_times(times)
-    limits = loop.Limits(rtol, atol, gtol, max_step, first_step, max_steps, time_limit)
+    limits = Limits(rtol, atol, gtol, max_step, first_step, max_steps, time_limit)
     _check_limits(limits)
     reduction = flow.manifold.model.reduction()
     inner = flow
@@ -200,7 +199,7 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
         inner.velocity,
         begin,
         times=asked,
-        method=loop.METHODS[name],
+        method=METHODS[name],
         limits=limits,
         constraint=_constraint(inner, begin),
         keep_steps=keep_steps,
@@ -211,45 +210,13 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     return _answer(path, lift, details)
 
 
-def choose_method(method: str, n_params: int) -> tuple[str, str]:
-    """Return the solver's name and, for ``"auto"``, why it was chosen.
-
-    Parameters
-    ----------
-    method : str
-        A name of SciPy's solvers, or "auto".
-    n_params : int
-        Number of (reduced) parameters.
-
-    Returns
-    -------
-    name, reason : str
-        The reason is empty where the user chose.
-
-    Raises
-    ------
-    UnknownNameError
-        Names the nearest method.
-    """
-    if method == "auto":
-        if n_params <= LARGEST_DENSE_IMPLICIT:
-            return "LSODA", "auto: implicit where stiff, reaches stationarity"
-        return (
-            "DOP853",
-            f"auto: explicit, {n_params} parameters are too many for Newton",
-        )
-    if method not in loop.METHODS:
-        raise UnknownNameError("method", method, ("auto", *loop.METHODS))
-    return method, ""
-
-
-def _constraint(flow: Flow, start: Array) -> loop.Constraint:
+def _constraint(flow: Flow, start: Array) -> Constraint:
     manifold = flow.manifold
 
-    def observe(point: Array) -> loop.Observation:
+    def observe(point: Array) -> Observation:
         here = manifold.linearize(point)
         gradient = flow.sharpness.gradient(here)
-        return loop.Observation(
+        return Observation(
             sharpness=flow.sharpness.value(here),
             gradient_norm=float(np.linalg.norm(here.tangent_part(gradient))),
             full_gradient_norm=float(np.linalg.norm(gradient)),
@@ -258,7 +225,7 @@ def _constraint(flow: Flow, start: Array) -> loop.Constraint:
         )
 
     drift = 1e4 * manifold.tolerance(start)
-    return loop.Constraint(observe, manifold.projection, max_drift=drift)
+    return Constraint(observe, manifold.projection, drift, REGULAR_MARGIN)
 
 
 def _checked_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
@@ -267,7 +234,7 @@ def _checked_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
     violation, tolerance = float(np.abs(here.residual).max()), manifold.tolerance(point)
     if violation > tolerance:
         raise OffManifoldError(violation, tolerance)
-    if here.rank_margin < loop.RANK_MARGIN:
+    if here.rank_margin < REGULAR_MARGIN:
         here.multipliers(np.zeros_like(point))  # raises, naming rows, where rank < n
         raise RankDeficientJacobianError(
             f"the start is {manifold.regular_point(point)}: a flow needs a regular "
@@ -289,7 +256,7 @@ def _checked_times(times: ArrayLike) -> Array:
     return asked
 
 
-def _check_limits(limits: loop.Limits) -> None:
+def _check_limits(limits: Limits) -> None:
     for name in ("rtol", "atol", "gtol", "max_step", "max_steps"):
         if not getattr(limits, name) > 0:
             raise DataError(f"{name} = {getattr(limits, name)}: must be positive.")
@@ -299,9 +266,7 @@ def _check_limits(limits: loop.Limits) -> None:
             raise DataError(f"{name} = {value}: must be positive, or None.")
 
 
-def _details(
-    flow: Flow, method: str, reason: str, limits: loop.Limits
-) -> dict[str, Any]:
+def _details(flow: Flow, method: str, reason: str, limits: Limits) -> dict[str, Any]:
     model = flow.manifold.model
     return {
         "mover": repr(flow),
@@ -316,7 +281,7 @@ def _details(
 
 
 def _answer(
-    path: loop.Path, lift: Callable[[Array], Array], details: dict[str, Any]
+    path: Path, lift: Callable[[Array], Array], details: dict[str, Any]
 ) -> Trajectory:
     def along(name: str) -> Array:
         return np.array([getattr(seen, name) for seen in path.observations])

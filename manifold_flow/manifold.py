@@ -3,7 +3,7 @@ r"""ZeroLossManifold: the set of parameters with zero loss, as a geomstats manif
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,63 +13,22 @@ from scipy.sparse.linalg import LinearOperator
 from manifold_flow._compat import import_geomstats
 from manifold_flow.errors import (
     DataError,
-    ManifoldFlowError,
     ProjectionError,
     RankDeficientJacobianError,
     ShapeError,
 )
-from manifold_flow.linearization import Linearization
+from manifold_flow.linearization import REGULAR_MARGIN, Linearization, RegularPoint
 from manifold_flow.models.model import Model
+from manifold_flow.projection import gauss_newton, residual_scale
 from manifold_flow.sharpness import Sharpness
 
-__all__ = ["RegularPoint", "ZeroLossManifold"]
+__all__ = ["ZeroLossManifold"]
 
 LevelSet: Any = import_geomstats("geometry.base").LevelSet
 Euclidean: Any = import_geomstats("geometry.euclidean").Euclidean
 
 Array = NDArray[np.float64]
 Rng = None | int | np.random.Generator | np.random.SeedSequence
-
-#: below this sigma_min/sigma_max a point is no longer counted as regular
-REGULAR_MARGIN = 1e-6
-
-
-@dataclass(frozen=True)
-class RegularPoint:
-    """How regular the zero-loss set is at a point.
-
-    Attributes
-    ----------
-    rank : int
-        Numerical rank of the Jacobian.
-    n_residuals : int
-        Number n of constraints.
-    sigma_min, sigma_max : float
-        Extreme singular values of the Jacobian.
-    """
-
-    rank: int
-    n_residuals: int
-    sigma_min: float
-    sigma_max: float
-
-    @property
-    def condition(self) -> float:
-        """σ_max/σ_min; infinity where rank is lost."""
-        return self.sigma_max / self.sigma_min if self.sigma_min > 0 else np.inf
-
-    @property
-    def is_regular(self) -> bool:
-        """Whether M is a smooth manifold around the point, numerically."""
-        return self.sigma_min > REGULAR_MARGIN * self.sigma_max
-
-    def __str__(self) -> str:
-        """Return one line."""
-        word = "regular" if self.is_regular else "NOT regular"
-        return (
-            f"{word}: rank {self.rank} of {self.n_residuals}, sigma_min "
-            f"{self.sigma_min:.3g}, condition {self.condition:.3g}"
-        )
 
 
 class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
@@ -177,7 +136,9 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         ProjectionError
             If no zero of the residual is reached; carries the iteration log.
         """
-        return self._batched(self._project, np.array(point, dtype=float))
+        return self._batched(
+            partial(gauss_newton, self.model), np.array(point, dtype=float)
+        )
 
     def random_point(
         self, n_samples: int = 1, bound: float = 1.0, *, rng: Rng = None
@@ -249,18 +210,11 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
 
     def tolerance(self, point: Array) -> float:
         r"""Return 1e-10 · max(1, max_i |∇r_i| |θ|), what "on M" means at a point."""
-        return 1e-10 * self._residual_scale(self.linearize(point), point)
+        return 1e-10 * residual_scale(self.linearize(point), point)
 
     def regular_point(self, point: ArrayLike) -> RegularPoint:
         """Report rank, extreme singular values and condition of J at a point."""
-        values = self.linearize(point).singular_values
-        cutoff = np.finfo(float).eps * max(self.shape) * values[0]
-        return RegularPoint(
-            rank=int((values > cutoff).sum()),
-            n_residuals=len(values),
-            sigma_min=float(values[-1]),
-            sigma_max=float(values[0]),
-        )
+        return RegularPoint.of(self.linearize(point))
 
     def normal_basis(self, point: ArrayLike) -> Array:
         """Return an orthonormal basis of the normal space, rows, shape (n, p).
@@ -344,17 +298,11 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         values = np.array([function(*row) for row in zip(*flat, strict=True)])
         return values.reshape(batch + values.shape[1:])
 
-    @staticmethod
-    def _residual_scale(here: Linearization, point: Array) -> float:
-        """Return what rounding of a residual is relative to: |∇r_i| |θ|, at least 1."""
-        steepest = float(np.sqrt(np.diag(here.gram).max(initial=0.0)))
-        return max(1.0, steepest * float(np.linalg.norm(point)))
-
     def _random_point(self, bound: float, generator: np.random.Generator) -> Array:
         for attempt in range(10):
             draw = bound * generator.standard_normal(self.model.n_params)
             try:
-                point = self._project(draw)
+                point = gauss_newton(self.model, draw)
             except ProjectionError:
                 if attempt == 9:
                     raise
@@ -369,51 +317,6 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
                 self.linearize(point).singular_values,
             )
         return point
-
-    def _project(self, point: Array) -> Array:
-        log: list[tuple[int, float, float]] = []
-        here = self.linearize(point)
-        for iteration in range(100):
-            size = float(np.abs(here.residual).max())
-            scale = self._residual_scale(here, point)
-            if size <= 8 * np.finfo(float).eps * scale:
-                return point
-            try:
-                step = here.normal_solve(here.residual)
-            except RankDeficientJacobianError as error:
-                log.append((iteration, size, 0.0))
-                raise ProjectionError(
-                    f"Gauss-Newton met a singular Jacobian. {error}", tuple(log)
-                ) from error
-            damping = self._damping(point, step, here.residual)
-            log.append((iteration, size, damping * float(np.linalg.norm(step))))
-            if damping == 0.0:
-                break
-            point = point - damping * step
-            here = self.linearize(point)
-        if size <= 1e-12 * scale:
-            return point
-        raise ProjectionError(
-            f"Gauss-Newton stopped at max |residual| = {size:.3g} after "
-            f"{len(log)} iterations: no zero-loss point was reached from here. The "
-            "targets may be out of the model's reach; try another start or rescale "
-            "them.",
-            tuple(log),
-        )
-
-    def _damping(self, point: Array, step: Array, residual: Array) -> float:
-        """Largest t in {1, 1/2, ...} that makes the residual fall; 0 if none does."""
-        size = float(np.linalg.norm(residual))
-        for halving in range(40):
-            damping = 0.5**halving
-            with np.errstate(all="ignore"):
-                try:
-                    trial = self.model.residual(point - damping * step)
-                except ManifoldFlowError:
-                    continue
-                if np.linalg.norm(trial) <= (1.0 - 1e-4 * damping) * size:
-                    return damping
-        return 0.0
 
     def __repr__(self) -> str:
         """Return the dimension and the model."""

@@ -107,7 +107,7 @@ def flattest_value(model: Model) -> float:
     Examples
     --------
     >>> flattest_value(DiagonalLinearNetwork([[1.0, 2.0]], [4.0], loss="sum"))
-    64.0
+    32.0
     """
     here = model.linearize(flattest_point(model))
     return float(model.loss.curvatures @ np.diag(here.gram))

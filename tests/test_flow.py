@@ -455,7 +455,7 @@ def test_auto_says_what_it_chose_and_why(flow, start):
 
 
 def test_large_problems_are_not_given_a_dense_newton_matrix():
-    from manifold_flow.flow import choose_method
+    from manifold_flow.solvers.choice import choose_method
 
     assert choose_method("auto", 100_000)[0] == "DOP853"
     assert choose_method("auto", 400)[0] == "LSODA"

@@ -3,10 +3,10 @@ Every neuron learns the same feature
 ====================================
 
 Twelve real images of handwritten digits, and a two-layer network of ten neurons,
-:math:`f_i(\theta) = \sum_j \varphi(\theta_j \cdot x_i)` with
-:math:`\varphi(z) = z^3/6 + z`. There are 640 parameters and 12 equations; the flow of
-:math:`\operatorname{Tr} \nabla^2 L` on the 628-dimensional manifold of exact fits ends in
-one place, whatever the start.
+:math:`f_i(\theta) = \sum_j \varphi(\theta_j \cdot x_i)` with :math:`\varphi(z) = z^3/6
++ z`. There are 640 parameters and 12 equations; the flow of
+:math:`\operatorname{Tr} \nabla^2 L` on the 628-dimensional manifold of exact fits ends
+in one place, whatever the start.
 """
 
 # %%

@@ -12,6 +12,7 @@ from manifold_flow.errors import ModelError, ShapeError, suggest_keywords
 from manifold_flow.linearization import DenseLinearization
 from manifold_flow.loss import SquaredLoss
 from manifold_flow.models.model import (
+    Indices,
     Model,
     Reduction,
     dense,
@@ -22,7 +23,6 @@ from manifold_flow.models.model import (
 __all__ = ["MatrixSensing"]
 
 Array = NDArray[np.float64]
-Indices = NDArray[np.intp]
 
 
 class MatrixSensing(Model):

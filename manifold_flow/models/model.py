@@ -1,20 +1,26 @@
-"""Model: parameters in, residuals out, with derivatives; and the free-form one."""
+"""Model: parameters in, residuals out, with derivatives."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.errors import DataError, ModelError, ShapeError, suggest_keywords
+from manifold_flow.errors import DataError, ModelError, ShapeError
 from manifold_flow.linearization import DenseLinearization, Linearization
 from manifold_flow.loss import SquaredLoss
 
-__all__ = ["CallableModel", "Model", "Reduction", "dense", "refuse_duplicate_rows"]
+__all__ = [
+    "Indices",
+    "Model",
+    "Reduction",
+    "dense",
+    "over_parametrised",
+    "refuse_duplicate_rows",
+]
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -208,203 +214,3 @@ def over_parametrised(n_params: int, n_residuals: int) -> None:
             "the zero-loss set is no manifold of positive dimension. Use more "
             "parameters or fewer samples."
         )
-
-
-class CallableModel(Model):
-    """Any residual function of a flat parameter vector.
-
-    Derivatives come from autograd unless given, and are compared with finite
-    differences once, here.
-
-    Parameters
-    ----------
-    residual : callable
-        ``params (p,) -> residuals``: an array of shape (n,) or (n, 1), or a list.
-        The residuals f_i − y_i themselves, not the loss.
-    n_params : int
-        Number p of parameters.
-    jacobian : callable, optional
-        ``params (p,) -> (n, p)``, for users of another differentiation tool.
-    contracted_hessian : callable, optional
-        ``(params (p,), directions (n, p)) -> Σ_i D²r_i directions_i``, shape (p,).
-    predict : callable, optional
-        ``(params, inputs) -> outputs``.
-    loss : {"half_mean", "mean", "sum"}
-        Normalisation of the loss.
-    sample_weights : array, shape (n,), optional
-        Positive weights of the residuals.
-    check_at : array, shape (p,), optional
-        Where the derivatives are checked; a seeded random point by default.
-
-    Raises
-    ------
-    ModelError
-        If a scalar comes back, or p <= n.
-    DerivativeError
-        If a derivative disagrees with finite differences; names the worst entry.
-
-    Examples
-    --------
-    >>> model = CallableModel(lambda t: t[:1] * t[1:] - 1.0, n_params=2)
-    >>> model.jacobian(np.array([2.0, 0.5]))
-    array([[0.5, 2. ]])
-    """
-
-    @suggest_keywords
-    def __init__(
-        self,
-        residual: Callable[[Array], Any],
-        n_params: int,
-        *,
-        jacobian: Callable[[Array], Any] | None = None,
-        contracted_hessian: Callable[[Array, Array], Any] | None = None,
-        predict: Callable[[Array, Array], Any] | None = None,
-        loss: str = "half_mean",
-        sample_weights: ArrayLike | None = None,
-        check_at: ArrayLike | None = None,
-    ) -> None:
-        from manifold_flow import _autodiff
-
-        self.n_params = int(n_params)
-        point = _check_point(check_at, self.n_params)
-        self.n_residuals = _count_residuals(residual, point)
-        over_parametrised(self.n_params, self.n_residuals)
-        self.loss = SquaredLoss(loss, self.n_residuals, sample_weights)
-        self._residual = residual
-        self._predict = predict
-        flat = _autodiff.traced(residual)
-        self._jacobian = jacobian or _autodiff.jacobian(flat)
-        self._contracted = contracted_hessian or _autodiff.vjp_hessian(flat)
-        self._third = (
-            _autodiff.third(flat) if contracted_hessian is None else self._difference
-        )
-        given = jacobian is not None or contracted_hessian is not None
-        self.check_derivatives(point, "the given formula" if given else "autograd")
-
-    def check_derivatives(self, params: ArrayLike, source: str = "autograd") -> None:
-        """Compare first and second derivatives with finite differences at a point.
-
-        Parameters
-        ----------
-        params : array, shape (p,)
-            Where to compare.
-        source : str
-            Who computed them, for the message.
-
-        Raises
-        ------
-        DerivativeError
-            Naming the worst entry and both values.
-        """
-        from manifold_flow import _autodiff
-
-        point = np.array(params, dtype=float)
-        _autodiff.check_jacobian(self.residual, self.jacobian, point, source=source)
-        _autodiff.check_contracted_hessian(
-            self.jacobian, self.contracted_hessian, point, source=source
-        )
-
-    def residual(self, params: Array) -> Array:
-        value = self._residual(self._checked(params))
-        return np.asarray(value, dtype=float).reshape(-1)
-
-    def jacobian(self, params: Array) -> Array:
-        matrix = np.asarray(self._jacobian(self._checked(params)), dtype=float)
-        if matrix.shape != (self.n_residuals, self.n_params):
-            raise ShapeError(
-                "jacobian", (self.n_residuals, self.n_params), matrix.shape
-            )
-        return matrix
-
-    def contracted_hessian(self, params: Array, directions: Array) -> Array:
-        return np.asarray(self._contracted(params, directions), dtype=float).reshape(-1)
-
-    def contracted_third(
-        self, params: Array, directions: Array, vector: Array
-    ) -> Array:
-        return self._third(params, directions, vector)
-
-    def _difference(self, params: Array, directions: Array, vector: Array) -> Array:
-        """Central difference of a user's contracted Hessian; 1e-10 relative."""
-        length = float(np.linalg.norm(vector))
-        if length == 0.0:
-            return np.zeros(self.n_params)
-        step = 1e-5 * max(1.0, float(np.abs(params).max())) / length
-        ahead = self.contracted_hessian(params + step * vector, directions)
-        behind = self.contracted_hessian(params - step * vector, directions)
-        change: Array = (ahead - behind) / (2.0 * step)
-        return change
-
-    def sample_gradient(self, params: Array, samples: Indices, noise: Array) -> Array:
-        curvatures = self.loss.curvatures
-        rows = []
-        for point, drawn, shift in zip(params, samples, noise, strict=True):
-            weights = curvatures[drawn] * (self.residual(point)[drawn] - shift)
-            rows.append(weights @ self.jacobian(point)[drawn])
-        return np.stack(rows)
-
-    def predict(self, params: Array, inputs: ArrayLike) -> Array:
-        if self._predict is None:
-            raise ModelError(
-                "this model was given by its residuals alone and cannot predict. Pass "
-                "predict=lambda params, inputs: ... to CallableModel."
-            )
-        return np.asarray(self._predict(params, np.asarray(inputs)), dtype=float)
-
-    def unflatten(self, params: Array) -> Mapping[str, Array]:
-        return {"params": self._checked(params)}
-
-    def linearize(self, params: Array) -> Linearization:
-        return dense(self, params)
-
-    def reduction(self) -> Reduction:
-        return Reduction.identity(self)
-
-    def __repr__(self) -> str:
-        """Return the sizes and the loss."""
-        name = getattr(self._residual, "__name__", type(self._residual).__name__)
-        return (
-            f"CallableModel({name}, n_params={self.n_params}, "
-            f"n_residuals={self.n_residuals}, loss={self.loss.normalization!r})"
-        )
-
-
-def _check_point(check_at: ArrayLike | None, n_params: int) -> Array:
-    if n_params < 1:
-        raise ModelError(f"n_params = {n_params}: a model has at least one parameter.")
-    if check_at is None:
-        return np.random.default_rng(0).standard_normal(n_params)
-    point = np.array(check_at, dtype=float)
-    if point.shape != (n_params,):
-        raise ShapeError("check_at", (n_params,), point.shape)
-    return point
-
-
-def _count_residuals(residual: Callable[[Array], Any], point: Array) -> int:
-    try:
-        value = residual(point.copy())
-    except (IndexError, ValueError, TypeError) as error:
-        raise ModelError(
-            f"the residual failed on a float array of shape {point.shape}: {error}. It "
-            "takes one flat array of n_params numbers; check n_params and how the "
-            "function slices it."
-        ) from error
-    try:
-        array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"the residual did not return numbers: {error}.") from error
-    if array.ndim == 0:
-        raise ModelError(
-            f"the residual returned a scalar ({float(array):.6g}). Pass the vector of "
-            "residuals r_i = f_i - y_i, shape (n,), not the loss."
-        )
-    if array.ndim > 2 or (array.ndim == 2 and 1 not in array.shape) or array.size == 0:
-        raise ShapeError("residual(params)", "(n,) or (n, 1)", array.shape)
-    if not np.isfinite(array).all():
-        place = int(np.argmin(np.isfinite(array.ravel())))
-        raise DataError(
-            f"residual[{place}] is {array.ravel()[place]} at a random point: NaN or "
-            "infinity in the data, or the model is not defined everywhere. Pass "
-            "check_at= a point where it is."
-        )
-    return array.size

@@ -21,6 +21,7 @@ from manifold_flow.errors import (
 from manifold_flow.linearization import NeuronwiseLinearization
 from manifold_flow.loss import SquaredLoss
 from manifold_flow.models.model import (
+    Indices,
     Model,
     Reduction,
     over_parametrised,
@@ -30,7 +31,6 @@ from manifold_flow.models.model import (
 __all__ = ["TwoLayerNetwork"]
 
 Array = NDArray[np.float64]
-Indices = NDArray[np.intp]
 
 
 class TwoLayerNetwork(Model):

@@ -9,166 +9,32 @@ classes it is built on have neither problem.  A method of our own is a subclass 
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import scipy.integrate as ode
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from threadpoolctl import threadpool_limits
 
 from manifold_flow.errors import (
     DegenerateEigenvalueError,
     ManifoldFlowError,
     NonFiniteError,
 )
+from manifold_flow.solvers.path import Constraint, Floor, Limits, Observation, Path
 from manifold_flow.solvers.progress import Report
 from manifold_flow.solvers.status import Status
+from manifold_flow.solvers.threads import small_problem_on_one_thread
 
-__all__ = ["METHODS", "Constraint", "Limits", "Observation", "Path", "follow"]
+__all__ = ["follow"]
 
 Array = NDArray[np.float64]
 
-METHODS: Mapping[str, type[ode.OdeSolver]] = MappingProxyType(
-    {
-        "RK23": ode.RK23,
-        "RK45": ode.RK45,
-        "DOP853": ode.DOP853,
-        "Radau": ode.Radau,
-        "BDF": ode.BDF,
-        "LSODA": ode.LSODA,
-    }
-)
-
-#: σ_min/σ_max of the Jacobian at which the smooth part of M ends
-RANK_MARGIN = 1e-6
-#: steps, at least, without a smaller gradient or sharpness that count as a floor
-STALL_STEPS = 1000
 #: after so many eightfold smaller restarts at one time the velocity is given up
 MAX_RESTARTS = 30
 #: what a velocity raises where it is not defined
 BREAKDOWN = (ManifoldFlowError, np.linalg.LinAlgError)
-#: multiply-adds per velocity below which a second BLAS thread costs more than it brings
-SMALL_PROBLEM = 20_000_000
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What the loop looks at in one point.
-
-    Attributes
-    ----------
-    sharpness : float
-        S.
-    gradient_norm : float
-        Norm of the Riemannian gradient of S.
-    full_gradient_norm : float
-        Norm of the Euclidean gradient of S.
-    residual : float
-        max |r_i|.
-    rank_margin : float
-        σ_min(J)/σ_max(J).
-    """
-
-    sharpness: float
-    gradient_norm: float
-    full_gradient_norm: float
-    residual: float
-    rank_margin: float
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """How a path is kept on the manifold and seen from it.
-
-    Attributes
-    ----------
-    observe : callable
-        ``point -> Observation``.
-    project : callable
-        ``point -> point`` on M.
-    max_drift : float
-        Residual at which the solver's own state is projected; below it only the
-        points that are kept are.
-    """
-
-    observe: Callable[[Array], Observation]
-    project: Callable[[Array], Array]
-    max_drift: float
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Tolerances and budgets of a run.
-
-    Attributes
-    ----------
-    rtol, atol : float
-        Error tolerances of the solver.
-    gtol : float
-        Stationary when |grad_M S| <= gtol · max(|∇S|, 1e-2·|∇S(start)|).
-    max_step, first_step : float or None
-        Bounds on the solver's step, in slow time.
-    max_steps : int
-        Budget of accepted steps.
-    time_limit : float or None
-        Budget of wall-clock seconds.
-    """
-
-    rtol: float = 1e-8
-    atol: float = 1e-10
-    gtol: float = 1e-10
-    max_step: float = np.inf
-    first_step: float | None = None
-    max_steps: int = 1_000_000
-    time_limit: float | None = None
-
-
-@dataclass(eq=False)
-class Path:
-    """A path while it is being followed.
-
-    Attributes
-    ----------
-    times, points, observations : list
-        What is kept; points are projected.
-    status, message : Status, str
-        Why it ended.
-    n_evaluations, n_steps : int
-        Velocities evaluated and steps accepted.
-    drift : float
-        Largest residual met before projection.
-    seconds : float
-        Wall-clock time.
-    cause : BaseException or None
-        What broke a path that failed or was interrupted.
-    """
-
-    times: list[float] = field(default_factory=list)
-    points: list[Array] = field(default_factory=list)
-    observations: list[Observation] = field(default_factory=list)
-    status: Status = Status.OUT_OF_BUDGET
-    message: str = ""
-    n_evaluations: int = 0
-    n_steps: int = 0
-    drift: float = 0.0
-    seconds: float = 0.0
-    cause: BaseException | None = None
-
-    def keep(self, time: float, point: Array, constraint: Constraint) -> None:
-        """Project a point, look at it and store all three."""
-        point = constraint.project(point)
-        self.times.append(time)
-        self.points.append(point)
-        self.observations.append(constraint.observe(point))
-
-    def end(self, status: Status, message: str) -> None:
-        """Say why the path ended."""
-        self.status, self.message = status, message
 
 
 def follow(  # noqa: PLR0913  # all but two are given by name
@@ -214,7 +80,7 @@ def follow(  # noqa: PLR0913  # all but two are given by name
     path = Path()
     began = clock.monotonic()
     run = _Run(velocity, start, times, method, limits, constraint, path)
-    with _small_problem_on_one_thread(start.size):
+    with small_problem_on_one_thread(start.size):
         try:
             for time, point, seen in run.steps():
                 if keep_steps:
@@ -266,7 +132,7 @@ class _Run:
         if self._ended_at_start():
             return
         solver = self._solver(self.limits.first_step)
-        floor = _Floor(self.seen, self.limits.rtol)
+        floor = Floor(self.seen, self.limits.rtol)
         while self.path.n_steps < self.limits.max_steps:
             accepted = self._advance(solver)
             if accepted is None:
@@ -276,7 +142,7 @@ class _Run:
             if not self._look(solver):
                 return
             self.path.drift = max(self.path.drift, self.seen.residual)
-            if self.seen.rank_margin < RANK_MARGIN:
+            if self.seen.rank_margin < self.constraint.min_rank_margin:
                 self._stop_at_rank_loss(solver, before)
                 return
             self._keep_requested(solver)
@@ -340,11 +206,11 @@ class _Run:
 
     def _stop_at_rank_loss(self, solver: ode.OdeSolver, before: float) -> None:
         """Find the time at which the margin is crossed inside the last step."""
-        between = solver.dense_output()
+        between, edge = solver.dense_output(), self.constraint.min_rank_margin
 
         def excess(time: float) -> float:
             seen = self.constraint.observe(between(time))
-            return float(np.log(max(seen.rank_margin, 1e-300) / RANK_MARGIN))
+            return float(np.log(max(seen.rank_margin, 1e-300) / edge))
 
         crossed = solver.t
         if excess(before) > 0.0:
@@ -354,7 +220,7 @@ class _Run:
         self.time, self.point = crossed, between(crossed)
         self.path.end(
             Status.RANK_LOSS,
-            f"sigma_min/sigma_max of the Jacobian fell below {RANK_MARGIN:g}: the path "
+            f"sigma_min/sigma_max of the Jacobian fell below {edge:g}: the path "
             "reached the edge of the smooth part of the zero-loss set",
         )
 
@@ -452,36 +318,6 @@ class _Run:
             self.path.keep(time, point, self.constraint)
 
 
-class _Floor:
-    """Tells when a gradient has stopped falling above its threshold."""
-
-    def __init__(self, seen: Observation, rtol: float) -> None:
-        self.best, self.sharpness, self.since = seen.gradient_norm, seen.sharpness, 0
-        # off M the sharpness of a drifting path falls too, by as much as the tolerance
-        self.smallest_fall = 100.0 * rtol
-
-    def reached(self, seen: Observation, path: Path) -> bool:
-        self.since += 1
-        fall = self.smallest_fall * abs(self.sharpness)
-        if (
-            seen.gradient_norm < 0.99 * self.best
-            or seen.sharpness < self.sharpness - fall
-        ):
-            self.best = min(self.best, seen.gradient_norm)
-            self.sharpness, self.since = seen.sharpness, 0
-        # half the run: an explicit method may need many small steps a per cent
-        if self.since < max(STALL_STEPS, path.n_steps // 2):
-            return False
-        path.end(
-            Status.OUT_OF_BUDGET,
-            f"the gradient norm stopped falling at its floor {self.best:.3g} for "
-            f"{self.since} steps, above the stationarity threshold. Explicit methods "
-            "hover there, and so does any method where S has a kink: use "
-            "method='auto', a smaller rtol, or a larger gtol",
-        )
-        return True
-
-
 def _out_of_time(limits: Limits, began: float) -> bool:
     return (
         limits.time_limit is not None and clock.monotonic() - began > limits.time_limit
@@ -496,13 +332,3 @@ def _progress_line(
         f"slow time {time:.4g}{goal}, step {steps}, sharpness {seen.sharpness:.8g}, "
         f"gradient {seen.gradient_norm:.2e}"
     )
-
-
-@contextmanager
-def _small_problem_on_one_thread(size: int) -> Iterator[None]:
-    # a factor of 50-170 was measured between one and two BLAS threads on small matrices
-    if size**2 > SMALL_PROBLEM:
-        yield
-        return
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield

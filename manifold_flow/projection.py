@@ -1,0 +1,112 @@
+r"""Damped Gauss-Newton: from any parameters to the zero-loss manifold."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manifold_flow.errors import (
+    ManifoldFlowError,
+    ProjectionError,
+    RankDeficientJacobianError,
+)
+from manifold_flow.linearization import Linearization
+from manifold_flow.models.model import Model
+
+__all__ = ["gauss_newton", "residual_scale"]
+
+Array = NDArray[np.float64]
+Log = list[tuple[int, float, float]]
+
+MAX_ITERATIONS = 100
+MAX_HALVINGS = 40
+#: of the scale of rounding: aimed at, and accepted where the iteration stagnates
+GOAL, ACCEPTED = 8 * np.finfo(float).eps, 1e-12
+
+
+def gauss_newton(model: Model, point: Array) -> Array:
+    r"""Return a zero of the residual near a point.
+
+    :math:`\theta \leftarrow \theta - t\, J^+ r(\theta)` with the largest t in
+    {1, 1/2, ...} that makes :math:`\|r\|` fall.  On M nothing moves.
+
+    Parameters
+    ----------
+    model : Model
+        Gives residual and linearization.
+    point : array, shape (p,)
+        Where to start.
+
+    Returns
+    -------
+    array, shape (p,)
+        On M to rounding.
+
+    Raises
+    ------
+    ProjectionError
+        If no zero is reached; carries (iteration, max |r|, step length) rows.
+    """
+    log: Log = []
+    for iteration in range(MAX_ITERATIONS):
+        here = model.linearize(point)
+        size, scale = float(np.abs(here.residual).max()), residual_scale(here, point)
+        if size <= GOAL * scale:
+            return point
+        step = _step(here, iteration, log)
+        damping = _damping(model, point, step, float(np.linalg.norm(here.residual)))
+        log.append((iteration, size, damping * float(np.linalg.norm(step))))
+        if damping == 0.0:
+            break
+        point = point - damping * step
+    if size <= ACCEPTED * scale:
+        return point
+    raise ProjectionError(
+        f"Gauss-Newton stopped at max |residual| = {size:.3g} after {len(log)} "
+        "iterations: no zero-loss point was reached from here. The targets may be out "
+        "of the model's reach; try another start or rescale them.",
+        tuple(log),
+    )
+
+
+def residual_scale(here: Linearization, point: Array) -> float:
+    """Return what rounding of a residual is relative to: |∇r_i| |θ|, at least 1.
+
+    Parameters
+    ----------
+    here : Linearization
+        The model at the point.
+    point : array, shape (p,)
+        The point θ.
+
+    Returns
+    -------
+    float
+        The scale, in units of the residual.
+    """
+    steepest = float(np.sqrt(np.diag(here.gram).max(initial=0.0)))
+    return max(1.0, steepest * float(np.linalg.norm(point)))
+
+
+def _step(here: Linearization, iteration: int, log: Log) -> Array:
+    try:
+        return here.normal_solve(here.residual)
+    except RankDeficientJacobianError as error:
+        log.append((iteration, float(np.abs(here.residual).max()), 0.0))
+        raise ProjectionError(
+            f"Gauss-Newton met a singular Jacobian. {error}", tuple(log)
+        ) from error
+
+
+def _damping(model: Model, point: Array, step: Array, size: float) -> float:
+    """Return the largest power of 1/2 that makes the residual fall; 0 if none does."""
+    for halving in range(MAX_HALVINGS):
+        damping = 0.5**halving
+        with np.errstate(all="ignore"):
+            try:
+                trial = model.residual(point - damping * step)
+            except ManifoldFlowError:
+                continue
+            if np.linalg.norm(trial) <= (1.0 - 1e-4 * damping) * size:
+                return damping
+    return 0.0

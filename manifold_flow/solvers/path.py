@@ -1,0 +1,167 @@
+"""What the loop is given and what it fills: limits, constraint, path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manifold_flow.solvers.status import Status
+
+__all__ = ["Constraint", "Floor", "Limits", "Observation", "Path"]
+
+Array = NDArray[np.float64]
+
+#: steps, at least, without a smaller gradient or sharpness that count as a floor
+STALL_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the loop looks at in one point.
+
+    Attributes
+    ----------
+    sharpness : float
+        S.
+    gradient_norm : float
+        Norm of the Riemannian gradient of S.
+    full_gradient_norm : float
+        Norm of the Euclidean gradient of S.
+    residual : float
+        max |r_i|.
+    rank_margin : float
+        σ_min(J)/σ_max(J).
+    """
+
+    sharpness: float
+    gradient_norm: float
+    full_gradient_norm: float
+    residual: float
+    rank_margin: float
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """How a path is kept on the manifold and seen from it.
+
+    Attributes
+    ----------
+    observe : callable
+        ``point -> Observation``.
+    project : callable
+        ``point -> point`` on M.
+    max_drift : float
+        Residual at which the solver's own state is projected; below it only the
+        points that are kept are.
+    min_rank_margin : float
+        σ_min/σ_max of the Jacobian at which the smooth part of M ends.
+    """
+
+    observe: Callable[[Array], Observation]
+    project: Callable[[Array], Array]
+    max_drift: float
+    min_rank_margin: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Tolerances and budgets of a run.
+
+    Attributes
+    ----------
+    rtol, atol : float
+        Error tolerances of the solver.
+    gtol : float
+        Stationary when |grad_M S| <= gtol · max(|∇S|, 1e-2·|∇S(start)|).
+    max_step, first_step : float or None
+        Bounds on the solver's step, in slow time.
+    max_steps : int
+        Budget of accepted steps.
+    time_limit : float or None
+        Budget of wall-clock seconds.
+    """
+
+    rtol: float = 1e-8
+    atol: float = 1e-10
+    gtol: float = 1e-10
+    max_step: float = np.inf
+    first_step: float | None = None
+    max_steps: int = 1_000_000
+    time_limit: float | None = None
+
+
+@dataclass(eq=False)
+class Path:
+    """A path while it is being followed.
+
+    Attributes
+    ----------
+    times, points, observations : list
+        What is kept; points are projected.
+    status, message : Status, str
+        Why it ended.
+    n_evaluations, n_steps : int
+        Velocities evaluated and steps accepted.
+    drift : float
+        Largest residual met before projection.
+    seconds : float
+        Wall-clock time.
+    cause : BaseException or None
+        What broke a path that failed or was interrupted.
+    """
+
+    times: list[float] = field(default_factory=list)
+    points: list[Array] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
+    status: Status = Status.OUT_OF_BUDGET
+    message: str = ""
+    n_evaluations: int = 0
+    n_steps: int = 0
+    drift: float = 0.0
+    seconds: float = 0.0
+    cause: BaseException | None = None
+
+    def keep(self, time: float, point: Array, constraint: Constraint) -> None:
+        """Project a point, look at it and store all three."""
+        point = constraint.project(point)
+        self.times.append(time)
+        self.points.append(point)
+        self.observations.append(constraint.observe(point))
+
+    def end(self, status: Status, message: str) -> None:
+        """Say why the path ended."""
+        self.status, self.message = status, message
+
+
+class Floor:
+    """Tells when a gradient has stopped falling above its threshold."""
+
+    def __init__(self, seen: Observation, rtol: float) -> None:
+        self.best, self.sharpness, self.since = seen.gradient_norm, seen.sharpness, 0
+        # off M the sharpness of a drifting path falls too, by as much as the tolerance
+        self.smallest_fall = 100.0 * rtol
+
+    def reached(self, seen: Observation, path: Path) -> bool:
+        """Take note of an accepted step; end the path where nothing falls any more."""
+        self.since += 1
+        fall = self.smallest_fall * abs(self.sharpness)
+        if (
+            seen.gradient_norm < 0.99 * self.best
+            or seen.sharpness < self.sharpness - fall
+        ):
+            self.best = min(self.best, seen.gradient_norm)
+            self.sharpness, self.since = seen.sharpness, 0
+        # half the run: an explicit method may need many small steps a per cent
+        if self.since < max(STALL_STEPS, path.n_steps // 2):
+            return False
+        path.end(
+            Status.OUT_OF_BUDGET,
+            f"the gradient norm stopped falling at its floor {self.best:.3g} for "
+            f"{self.since} steps, above the stationarity threshold. Explicit methods "
+            "hover there, and so does any method where S has a kink: use "
+            "method='auto', a smaller rtol, or a larger gtol",
+        )
+        return True
