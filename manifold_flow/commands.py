@@ -48,10 +48,11 @@ def flow(options: argparse.Namespace) -> int:
     for caveat in model.caveats:
         print(f"note: {caveat}", file=sys.stderr)
     manifold = mf.ZeroLossManifold(model)
-    flow = mf.LimitingFlow(manifold, _sharpness(options.sharpness), rate=options.rate)
+    sharpness = _sharpness(options.sharpness)
+    start = manifold.random_point(rng=start_seed)
     path = mf.integrate(
-        flow,
-        manifold.random_point(rng=start_seed),
+        mf.LimitingFlow(manifold, sharpness, rate=options.rate),
+        start,
         options.times,
         method=options.method,
         rtol=options.rtol,
@@ -63,7 +64,9 @@ def flow(options: argparse.Namespace) -> int:
     )
     if options.out is not None:
         path.save(options.out)
-    summary = _summary(model, path, options)
+    # requested times need not contain 0
+    initial = sharpness.value(manifold.linearize(start))
+    summary = _summary(model, path, options) | {"sharpness_initial": initial}
     print(json.dumps(summary) if options.json else _flow_text(path, summary))
     return 0
 
@@ -118,7 +121,6 @@ def _summary(
         "status": path.status.name,
         "message": path.message,
         "slow_time": float(path.times[-1]),
-        "sharpness_initial": float(path.sharpness[0]),
         "sharpness_final": float(path.sharpness[-1]),
         "flattest_sharpness": _flattest(model, options.sharpness),
         "residual": float(path.residual[-1]),

@@ -28,7 +28,7 @@ __all__ = [
     "FileFormatError",
     "HypothesisError",
     "IntegrationError",
-    "IntegrationInterrupted",
+    "Interrupted",
     "ManifoldFlowError",
     "ModelError",
     "NoLimitingFlowError",
@@ -153,7 +153,7 @@ class IntegrationError(ManifoldFlowError):
         super().__init__(message)
 
 
-class IntegrationInterrupted(IntegrationError, KeyboardInterrupt):
+class Interrupted(IntegrationError, KeyboardInterrupt):
     """Ctrl-C during a long run; ``trajectory`` holds the path so far."""
 
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from manifold_flow.errors import (
     DataError,
     IntegrationError,
-    IntegrationInterrupted,
+    Interrupted,
     OffManifoldError,
     RankDeficientJacobianError,
     ShapeError,
@@ -306,5 +306,5 @@ def _answer(
         return trajectory
     message = f"{path.message}. The path so far is in the exception's .trajectory."
     if isinstance(path.cause, KeyboardInterrupt):
-        raise IntegrationInterrupted(message, trajectory) from path.cause
+        raise Interrupted(message, trajectory) from path.cause
     raise IntegrationError(message, trajectory) from path.cause

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time as clock
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from manifold_flow.errors import (
     DataError,
     DivergenceError,
+    Interrupted,
     ShapeError,
     UnknownNameError,
     suggest_keywords,
@@ -163,8 +165,9 @@ def simulate(
     ----------
     optimizer : Optimizer
         What to run.
-    start : array, shape (p,)
-        Parameters of every replica at step 0; need not lie on the manifold.
+    start : array, shape (p,) or (replicas, p)
+        Parameters at step 0, of every replica or of each; need not lie on the manifold.
+        The end of one run starts the next.
     n_steps : int
         Number of steps.
     every : int, optional
@@ -189,6 +192,8 @@ def simulate(
     DivergenceError
         If a replica leaves the finite numbers; carries the step and the last finite
         params.
+    Interrupted
+        On Ctrl-C; its ``trajectory`` is the run so far.
 
     Examples
     --------
@@ -200,80 +205,111 @@ def simulate(
     >>> run.points.shape, run.times.round(6).tolist()
     ((3, 3, 4), [0.0, 0.1, 0.2])
     """
-    begin = np.array(start, dtype=float)
-    if begin.shape != (optimizer.model.n_params,):
-        raise ShapeError("start", (optimizer.model.n_params,), begin.shape)
-    if n_steps < 0 or (every is not None and every < 1) or (replicas or 1) < 1:
-        raise DataError(
-            f"n_steps = {n_steps}, every = {every}, replicas = {replicas}: n_steps "
-            "must be 0 or more, the others 1 or more."
-        )
-    generator = np.random.default_rng(rng)
+    begin = _checked_start(optimizer.model, start, replicas)
+    _check_counts(n_steps=n_steps, every=every, replicas=replicas)
+    generator, report = np.random.default_rng(rng), reporter(progress)
     reduction = optimizer.model.reduction()
     inner = optimizer.on(reduction.model)
-    params = np.tile(reduction.restrict(begin), (replicas or 1, 1))
-    began = clock.monotonic()
-    steps, kept = _run(
-        inner, params, n_steps, every or max(1, n_steps // 100), generator, progress
-    )
-    residual = np.array([_largest_residual(inner.model, rows) for rows in kept])
-    return Trajectory(
-        times=np.array(steps) * optimizer.time_per_step,
-        status=Status.COMPLETED,
-        message=f"ran {n_steps} steps of {optimizer.time_per_step:g} slow time each",
-        reduced_points=np.array(kept) if replicas else np.array(kept)[:, 0],
-        n_evaluations=n_steps,
-        n_steps=n_steps,
+
+    def lift(points: Array) -> Array:
+        return reduction.lift(points, begin)
+
+    kept, cause, began = [(0, reduction.restrict(begin))], None, clock.monotonic()
+    try:
+        first = np.atleast_2d(kept[0][1])
+        for step, params in _steps(inner, first, n_steps, every, generator):
+            if not np.isfinite(params).all():
+                raise _divergence(
+                    optimizer, begin, step, kept[-1][0], lift(kept[-1][1])
+                )
+            kept.append((step, params.reshape(kept[0][1].shape)))
+            report(f"step {step} of {n_steps}")
+    except KeyboardInterrupt as interrupt:
+        cause = interrupt
+    finally:
+        report("")
+    last, points = kept[-1][0], np.array([params for _, params in kept])
+    residual = np.array([_largest_residual(inner.model, rows) for rows in points])
+    trajectory = Trajectory(
+        times=np.array([step for step, _ in kept]) * optimizer.time_per_step,
+        status=Status.COMPLETED if cause is None else Status.OUT_OF_BUDGET,
+        message=f"ran {last} of {n_steps} steps",
+        reduced_points=points,
+        n_evaluations=last,
+        n_steps=last,
         drift=float(residual.max()),
         seconds=clock.monotonic() - began,
-        details=_details(optimizer, replicas, generator),
+        details=_details(optimizer, begin, generator),
         residual=residual,
-        lift=lambda points: reduction.lift(points, begin),
+        lift=lift,
     )
+    if cause is not None:
+        raise Interrupted(f"interrupted; {trajectory.message}", trajectory) from cause
+    return trajectory
 
 
-def _run(
+def _checked_start(model: Model, start: ArrayLike, replicas: int | None) -> Array:
+    """Return the start of shape (p,) or, with replicas, (replicas, p)."""
+    begin = np.array(start, dtype=float)
+    if begin.ndim == 1 and replicas is not None and replicas > 0:
+        begin = np.tile(begin, (replicas, 1))
+    wanted = (model.n_params,) if begin.ndim < 2 else (len(begin), model.n_params)
+    if begin.shape != wanted or (
+        begin.ndim == 2 and replicas not in (None, len(begin))
+    ):
+        expected = (replicas or "replicas", model.n_params)
+        raise ShapeError("start", f"({model.n_params},) or {expected}", begin.shape)
+    if not np.isfinite(begin).all():
+        raise DataError("start is not finite: NaN or infinity is no place to start.")
+    return begin
+
+
+def _check_counts(n_steps: object, **counts: object) -> None:
+    if not isinstance(n_steps, int | np.integer) or n_steps < 0:
+        raise DataError(f"n_steps = {n_steps!r}: must be an integer, 0 or more.")
+    for name, count in counts.items():
+        if count is not None and (not isinstance(count, int | np.integer) or count < 1):
+            raise DataError(f"{name} = {count!r}: must be an integer, 1 or more.")
+
+
+def _steps(
     optimizer: Optimizer,
     params: Array,
     n_steps: int,
-    every: int,
+    every: int | None,
     rng: np.random.Generator,
-    progress: bool | Report | None,
-) -> tuple[list[int], list[Array]]:
-    report = reporter(progress)
-    steps, kept = [0], [params]
-    with np.errstate(all="ignore"):
-        for step in range(1, n_steps + 1):
+) -> Iterator[tuple[int, Array]]:
+    """Yield (step, params) for the steps to keep."""
+    every = every or max(1, n_steps // 100)
+    for step in range(1, n_steps + 1):
+        # a diverging replica is told by its infinities, not by warnings
+        with np.errstate(all="ignore"):
             params = optimizer.step(params, rng)
-            if step % every == 0 or step == n_steps:
-                if not np.isfinite(params).all():
-                    raise _divergence(optimizer, kept[0], steps[-1], step, kept[-1])
-                steps.append(step)
-                kept.append(params)
-                report(f"step {step} of {n_steps}")
-    report("")
-    return steps, kept
+        if step % every == 0 or step == n_steps:
+            yield step, params
 
 
 def _divergence(
-    optimizer: Optimizer, start: Array, before: int, step: int, params: Array
+    optimizer: Optimizer, start: Array, step: int, before: int, params: Array
 ) -> DivergenceError:
-    top = optimizer.model.linearize(start[0]).hessian_eigenvalues[0]
+    here = optimizer.model.linearize(np.atleast_2d(start)[0])
     return DivergenceError(
         f"{optimizer!r} left the finite numbers between steps {before} and {step}. "
-        f"Gradient descent needs learning_rate < 2/lambda_max = {2.0 / top:.3g} at the "
-        "start, and noise or small batches need less. Use a smaller learning_rate.",
+        "Gradient descent needs learning_rate < 2/lambda_max = "
+        f"{2.0 / here.hessian_eigenvalues[0]:.3g} at the start, and noise or small "
+        "batches need less. Use a smaller learning_rate.",
         before,
         params,
     )
 
 
 def _largest_residual(model: Model, params: Array) -> float:
-    return max(float(np.abs(model.residual(row)).max()) for row in params)
+    rows = np.atleast_2d(params)
+    return max(float(np.abs(model.residual(row)).max()) for row in rows)
 
 
 def _details(
-    optimizer: Optimizer, replicas: int | None, generator: np.random.Generator
+    optimizer: Optimizer, start: Array, generator: np.random.Generator
 ) -> dict[str, Any]:
     sequence = generator.bit_generator.seed_seq
     model = optimizer.model
@@ -281,7 +317,7 @@ def _details(
         "mover": repr(optimizer),
         "model": repr(model),
         "loss": model.loss.formula,
-        "replicas": replicas,
+        "replicas": len(start) if start.ndim == 2 else None,
         "seed": getattr(sequence, "entropy", None),
         "spawn_key": list(getattr(sequence, "spawn_key", ())),
         "caveats": list(model.caveats),

@@ -10,7 +10,7 @@ import pytest
 
 import manifold_flow as mf
 from manifold_flow import cli
-from manifold_flow.errors import IntegrationError, IntegrationInterrupted
+from manifold_flow.errors import IntegrationError, Interrupted
 
 KEYS = {
     "status",
@@ -95,6 +95,21 @@ def test_other_models_and_sharpnesses(capsys):
     found = json.loads(out)
     assert (code, found["status"], found["slow_time"]) == (0, "COMPLETED", 1.0)
     assert found["flattest_sharpness"] is None
+
+
+def test_the_initial_sharpness_is_that_of_the_start_whatever_the_times(capsys):
+    whole = json.loads(run(capsys, "flow", "--times", 0, 1, "--json")[1])
+    late = json.loads(run(capsys, "flow", "--times", 1, "--json")[1])
+    assert late["sharpness_initial"] == whole["sharpness_initial"]
+    assert late["sharpness_final"] == pytest.approx(whole["sharpness_final"], rel=1e-7)
+
+
+def test_an_option_equal_to_its_default_still_wins_over_the_file(capsys, tmp_path):
+    file = tmp_path / "flow.toml"
+    file.write_text("n = 2\n")
+    assert "n=2" in json.loads(run(capsys, "flow", file, "--json")[1])["model"]
+    found = json.loads(run(capsys, "flow", file, "--n", 5, "--json")[1])
+    assert "n=5" in found["model"]
 
 
 def test_dependent_rows_are_noted_on_stderr_and_in_the_json(capsys):
@@ -227,7 +242,7 @@ def test_interruption_keeps_the_path(capsys, tmp_path, monkeypatch):
     code, _, err = run(capsys, "flow", "--out", file)
     assert (code, "interrupted" in err) == (4, True)
     assert mf.load(file).n_steps == 1
-    assert issubclass(IntegrationInterrupted, IntegrationError)
+    assert issubclass(Interrupted, IntegrationError)
 
 
 # --- the other commands ---------------------------------------------------------------

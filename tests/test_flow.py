@@ -11,7 +11,7 @@ from manifold_flow.errors import (
     DataError,
     DegenerateEigenvalueError,
     IntegrationError,
-    IntegrationInterrupted,
+    Interrupted,
     OffManifoldError,
     RankDeficientJacobianError,
     ShapeError,
@@ -167,6 +167,21 @@ def test_classical_order_at_fixed_steps(flow, start, method, order):
     ]
     slope = np.polyfit(np.log(steps), np.log(errors), 1)[0]
     assert order - 0.5 < slope < order + 1.2
+
+
+def test_kept_steps_and_requested_times_stand_once_and_in_order(flow, start):
+    path = mf.integrate(flow, start, [0.0, 0.1, 0.5], keep_steps=True)
+    assert (np.diff(path.times) > 0).all()
+    assert {0.0, 0.1, 0.5} <= set(path.times.tolist())
+    assert len(path) > 10
+
+
+def test_times_far_beyond_stationarity_are_returned_by_explicit_methods_too(flow, path):
+    """No floor stops a run that was asked for a time."""
+    late = [0.0, 10.0, 3000.0]
+    end = mf.integrate(flow, path.points[0], late, method="RK45", rtol=1e-5, atol=1e-7)
+    assert end.times.tolist() == late
+    assert relative(end.end, path.end) < 1e-5
 
 
 def test_a_run_cut_in_two_is_the_same_run(flow, start):
@@ -336,7 +351,7 @@ def test_interruption_keeps_the_path(flow, start):
         if time > 1.0:
             raise KeyboardInterrupt
 
-    with pytest.raises(IntegrationInterrupted) as caught:
+    with pytest.raises(Interrupted) as caught:
         mf.integrate(flow, start, callback=interrupt)
     partial = caught.value.trajectory
     assert partial.times[-1] > 1.0

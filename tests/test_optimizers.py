@@ -9,6 +9,7 @@ from laws import OptimizerLaws, relative
 from manifold_flow.errors import (
     DataError,
     DivergenceError,
+    Interrupted,
     NoLimitingFlowError,
     ShapeError,
     UnknownKeywordError,
@@ -162,6 +163,44 @@ def test_rate_of_the_limiting_flow_for_every_row_of_the_clock_table():
         assert mf.limiting_flow(sgd, manifold).rate == pytest.approx(kappa / scale)
 
 
+class Impatient(mf.Optimizer):
+    """Label-noise SGD whose user presses Ctrl-C at its eleventh step."""
+
+    def __init__(self, inner):
+        self.model, self.inner, self.steps = inner.model, inner, 0
+
+    @property
+    def time_per_step(self):
+        return self.inner.time_per_step
+
+    def step(self, params, rng):
+        self.steps += 1
+        if self.steps > 10:
+            raise KeyboardInterrupt
+        return self.inner.step(params, rng)
+
+    def on(self, model):
+        return Impatient(self.inner.on(model))
+
+
+def test_an_interrupted_run_is_kept_and_can_go_on():
+    model = two_layer()
+    start = mf.ZeroLossManifold(model).random_point(rng=0)
+    sgd = mf.LabelNoiseSGD(model, 0.01, 0.5)
+    with pytest.raises(Interrupted, match="ran 10 of 50 steps") as caught:
+        mf.simulate(
+            Impatient(sgd), start, 50, every=5, replicas=3, rng=np.random.default_rng(1)
+        )
+    partial = caught.value.trajectory
+    assert partial.points.shape == (3, 3, model.n_params)
+    rng = np.random.default_rng(1)
+    first = mf.simulate(sgd, start, 10, replicas=3, rng=rng)
+    assert np.array_equal(first.end, partial.end)
+    second = mf.simulate(sgd, first.end, 40, rng=rng)
+    whole = mf.simulate(sgd, start, 50, replicas=3, rng=np.random.default_rng(1))
+    assert relative(second.end, whole.end) < 1e-12
+
+
 # --- what has no limit, and bad arguments ---------------------------------------------
 
 
@@ -195,6 +234,7 @@ def test_divergence_carries_the_step_and_the_last_finite_point():
     with pytest.raises(DivergenceError, match="2/lambda_max = ") as caught:
         mf.simulate(sgd, start, 100, every=1, rng=0)
     assert np.isfinite(caught.value.params).all()
+    assert caught.value.params.shape == start.shape
     assert 0 <= caught.value.step < 100
 
 
@@ -224,5 +264,11 @@ def test_names_that_are_nearly_right():
         mf.simulate(sgd, np.zeros(model.n_params), 3, replicates=2)
     with pytest.raises(ShapeError):
         mf.simulate(sgd, np.zeros(3), 3)
-    with pytest.raises(DataError, match="n_steps"):
-        mf.simulate(sgd, np.zeros(model.n_params), -1)
+    zeros = np.zeros(model.n_params)
+    with pytest.raises(ShapeError, match=r"\(3, 12\)"):
+        mf.simulate(sgd, np.zeros((2, model.n_params)), 1, replicas=3)
+    with pytest.raises(DataError, match="start is not finite"):
+        mf.simulate(sgd, zeros + np.nan, 1)
+    for bad in ({"n_steps": -1}, {"every": 0}, {"replicas": 0}, {"n_steps": 2.5}):
+        with pytest.raises(DataError, match=next(iter(bad))):
+            mf.simulate(sgd, zeros, **{"n_steps": 3} | bad)

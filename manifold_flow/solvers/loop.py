@@ -83,7 +83,7 @@ def follow(  # noqa: PLR0913  # all but two are given by name
     with small_problem_on_one_thread(start.size):
         try:
             for time, point, seen in run.steps():
-                if keep_steps:
+                if keep_steps and time not in path.times[-1:]:
                     path.keep(time, point, constraint)
                 if callback is not None:
                     callback(time, point.copy())
@@ -95,6 +95,8 @@ def follow(  # noqa: PLR0913  # all but two are given by name
                         f"{time:.6g} with gradient norm {seen.gradient_norm:.3g}",
                     )
                     break
+        except BREAKDOWN as error:
+            run.give_up(error)
         except KeyboardInterrupt as interrupt:
             path.cause = interrupt
             path.end(Status.OUT_OF_BUDGET, "interrupted")
@@ -129,25 +131,24 @@ class _Run:
     def steps(self) -> Iterator[tuple[float, Array, Observation]]:
         """Yield (time, point, observation) after every accepted step."""
         self._keep_start()
-        if self._ended_at_start():
+        if self._arrived():
             return
-        solver = self._solver(self.limits.first_step)
+        solver: ode.OdeSolver | None = None
         floor = Floor(self.seen, self.limits.rtol)
         while self.path.n_steps < self.limits.max_steps:
-            accepted = self._advance(solver)
-            if accepted is None:
+            solver = self._advance(solver)
+            if solver is None:
                 return
-            solver = accepted
             before = self.time
-            if not self._look(solver):
-                return
-            self.path.drift = max(self.path.drift, self.seen.residual)
+            self._look(solver)
             if self.seen.rank_margin < self.constraint.min_rank_margin:
                 self._stop_at_rank_loss(solver, before)
                 return
             self._keep_requested(solver)
             yield self.time, self.point, self.seen
-            if self._arrived(solver) or floor.reached(self.seen, self.path):
+            if self._arrived():
+                return
+            if self.times is None and floor.reached(self.seen, self.path):
                 return
             if self.seen.residual > self.constraint.max_drift:
                 solver = self._restart_projected(solver)
@@ -155,6 +156,15 @@ class _Run:
             Status.OUT_OF_BUDGET,
             f"max_steps={self.limits.max_steps} reached at slow time {self.time:.6g} "
             f"with gradient norm {self.seen.gradient_norm:.3g}",
+        )
+
+    def give_up(self, error: Exception) -> None:
+        """End a path whose velocity, or whose manifold, is not defined any further."""
+        self.path.cause = error
+        self.path.end(
+            Status.FAILED,
+            f"the flow is undefined just after slow time {self.time:.6g} (rank "
+            f"margin {self.seen.rank_margin:.1e}): {error}",
         )
 
     def keep_last(self) -> None:
@@ -177,7 +187,7 @@ class _Run:
             self.path.keep(0.0, self.point, self.constraint)
             self.pending = self.pending[1:]
 
-    def _ended_at_start(self) -> bool:
+    def _arrived(self) -> bool:
         if self.times is not None and not self.pending:
             self.path.end(Status.COMPLETED, Status.COMPLETED.value)
             return True
@@ -197,12 +207,6 @@ class _Run:
             f"|grad_M S| is {ratio:.1e} of |grad S|, below gtol={self.limits.gtol:g}",
         )
         return True
-
-    def _arrived(self, solver: ode.OdeSolver) -> bool:
-        if self.times is not None and not self.pending:
-            self.path.end(Status.COMPLETED, Status.COMPLETED.value)
-            return True
-        return self._is_stationary()
 
     def _stop_at_rank_loss(self, solver: ode.OdeSolver, before: float) -> None:
         """Find the time at which the margin is crossed inside the last step."""
@@ -251,19 +255,17 @@ class _Run:
             **options,
         )
 
-    def _advance(self, solver: ode.OdeSolver) -> ode.OdeSolver | None:
+    def _advance(self, solver: ode.OdeSolver | None) -> ode.OdeSolver | None:
         """Take one step; restart eight times smaller where the velocity breaks down."""
-        width = solver.step_size or getattr(solver, "h_abs", None) or 1e-3
+        width = self.limits.first_step if solver is None else solver.step_size
         while True:
             try:
-                if solver is None:
-                    solver = self._solver(width)
+                solver = self._solver(width) if solver is None else solver
                 message = solver.step()
             except BREAKDOWN as error:
-                width, solver = width / 8.0, None
                 if self._is_final(error):
-                    self._give_up(error)
-                    return None
+                    raise
+                width, solver = (width or 1e-3) / 8.0, None
                 continue
             if solver.status != "failed":
                 return solver
@@ -279,24 +281,12 @@ class _Run:
         crossing = isinstance(error, DegenerateEigenvalueError)
         return crossing or self.restarts > MAX_RESTARTS
 
-    def _look(self, solver: ode.OdeSolver) -> bool:
-        """Move to the accepted step; False where nothing is defined there."""
-        try:
-            seen = self.constraint.observe(solver.y)
-        except BREAKDOWN as error:
-            self._give_up(error)
-            return False
+    def _look(self, solver: ode.OdeSolver) -> None:
+        """Move to the accepted step."""
+        self.seen = self.constraint.observe(solver.y)
+        self.time, self.point = solver.t, solver.y.copy()
         self.path.n_steps += 1
-        self.time, self.point, self.seen = solver.t, solver.y.copy(), seen
-        return True
-
-    def _give_up(self, error: Exception) -> None:
-        self.path.cause = error
-        self.path.end(
-            Status.FAILED,
-            f"the velocity is undefined just after slow time {self.time:.6g} (rank "
-            f"margin {self.seen.rank_margin:.1e}): {error}",
-        )
+        self.path.drift = max(self.path.drift, self.seen.residual)
 
     def _restart_projected(self, solver: ode.OdeSolver) -> ode.OdeSolver:
         self.point = self.constraint.project(self.point)
