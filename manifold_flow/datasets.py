@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import csv
 import io
+import lzma
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,21 @@ __all__ = ["as_finite", "digits", "gaussian", "load", "uniform"]
 Array = NDArray[np.float64]
 Rng = None | int | np.random.Generator | np.random.SeedSequence
 
+#: what broken, encrypted or hostile files make the readers raise
+UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    MemoryError,
+    RuntimeError,
+    AttributeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    csv.Error,
+    tokenize.TokenError,
+)
 #: no dataset this library can follow is larger; refuse before allocating
 MAX_ENTRIES = 200_000_000
 
@@ -50,8 +69,11 @@ def as_finite(name: str, value: ArrayLike, ndim: int) -> Array:
         If it has another number of dimensions or is empty.
     """
     try:
+        kind = np.asarray(value).dtype.kind
+        if kind in "cmM":
+            raise TypeError("complex numbers and dates have no order of size")
         array = np.array(value, dtype=float)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{name} is not an array of real numbers: {error}.") from error
     if ndim == 1 and array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -238,7 +260,7 @@ def load(path: str | Path, *, normalize: bool = False) -> tuple[Array, Array]:
         )
     try:
         inputs, targets = reader(path)
-    except (OSError, ValueError, EOFError, KeyError, MemoryError) as error:
+    except UNREADABLE as error:
         if isinstance(error, FileFormatError):
             raise
         raise FileFormatError(f"cannot read {path}: {error}") from error
@@ -255,7 +277,7 @@ def _read_csv(path: Path) -> tuple[Any, Any]:
             f"{path} is empty. Expected rows of numbers, target last."
         )
     header: list[str] = []
-    if not all(_is_number(cell) for cell in rows[0]):
+    if not any(_is_number(cell) for cell in rows[0]):
         header, rows = [cell.strip().lower() for cell in rows[0]], rows[1:]
     width = len(header) or (len(rows[0]) if rows else 0)
     for number, row in enumerate(rows, start=2 if header else 1):

@@ -7,12 +7,15 @@ allocated for it.
 from __future__ import annotations
 
 import json
+import lzma
 import math
 import os
 import subprocess
 import tempfile
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,18 @@ __all__ = ["provenance", "read", "write", "write_text"]
 SCHEMA = "manifold_flow/1"
 RECEIPT = "receipt"
 MAX_BYTES = 16 * 2**30
+#: what broken, encrypted or hostile archives make the standard library raise
+UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    AttributeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 PACKAGES = ("manifold_flow", "numpy", "scipy", "geomstats", "autograd")
 
 
@@ -90,29 +105,28 @@ def write_text(path: str | Path, text: str) -> Path:
     return path
 
 
-class _replacing:
-    """A temporary name beside the target that replaces it on success only."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=self.path.parent, prefix=f".{self.path.name}."
-        )
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside the target that replaces it on success only."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a directory")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".manifold_flow.")
         os.close(handle)
-        self.temporary = Path(name)
-        return self.temporary
-
-    def __exit__(self, kind: object, *details: object) -> None:
-        if kind is None:
-            umask = os.umask(0)
-            os.umask(umask)
-            self.temporary.chmod(0o666 & ~umask)
-            self.temporary.replace(self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise FileFormatError(f"cannot write {path}: {error}") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except OSError as error:
+        raise FileFormatError(f"cannot write {path}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -149,7 +163,7 @@ def read(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
             f"{path} has no receipt: it was not written by manifold_flow. To read "
             "data, use manifold_flow.datasets.load."
         ) from None
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise FileFormatError(f"cannot read {path} as a saved run: {error}") from error
     if not isinstance(receipt, dict) or receipt.get("schema") != SCHEMA:
         found = receipt.get("schema") if isinstance(receipt, dict) else type(receipt)

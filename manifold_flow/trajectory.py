@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,7 +70,7 @@ class Trajectory:
     lift: Callable[[Array], Array] = field(default=lambda reduced: reduced)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "details", MappingProxyType(dict(self.details)))
+        object.__setattr__(self, "details", dict(self.details))
         for name in ("times", "reduced_points", *DIAGNOSTICS):
             if getattr(self, name) is not None:
                 getattr(self, name).setflags(write=False)
@@ -206,5 +205,7 @@ def load(path: str | Path) -> Trajectory:
             },
             **diagnostics,
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, FileFormatError):
+            raise
         raise FileFormatError(f"{path} is not a saved trajectory: {error}.") from error
