@@ -1,12 +1,43 @@
-"""The words for claims: what is stated, on which hypotheses, and how it was judged."""
+"""Claims as data, and the verb that judges them.
+
+A statement is a function of its own constants: called with the right ones it yields
+what must vanish or be true, called with wrong ones it must fail, and that is its
+control.  The function's docstring is the idea of the proof.
+
+    @statement("gatmiry2024/hidden-convexity", ..., control={"factor": 3})
+    def hidden_convexity(factor=2):
+        yield "g'' = 2φ'''/φ'", curvature - factor * third / first
+
+Nothing here imports SymPy before a statement is judged, so the words (`Verdict`,
+`Statement`) cost nothing.
+"""
 
 from __future__ import annotations
 
+import inspect
 import re
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
-__all__ = ["Hypothesis", "Scope", "Statement", "Verdict"]
+from theory.deadline import OutOfTime, deadline
+
+__all__ = [
+    "Decision",
+    "Hypothesis",
+    "Result",
+    "Scope",
+    "Statement",
+    "Undecided",
+    "Verdict",
+    "statement",
+    "verify",
+]
+
+#: what a caller may choose; every other parameter of a check is one of its constants
+SETTINGS = ("activation", "n", "m")
 
 
 class Verdict(Enum):
@@ -46,6 +77,29 @@ class Scope(Enum):
     RANDOM_POINTS = "random exact points"
 
 
+class Undecided(Exception):
+    """Raised by a check that meets a question it cannot settle."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether something was shown, and why.
+
+    Attributes
+    ----------
+    holds : bool or None
+        None when it could not be settled.
+    reason : str
+        One sentence, with the numbers.
+    condition : sympy.Boolean or None
+        What free parameters must satisfy for it to hold.
+    """
+
+    holds: bool | None
+    reason: str = ""
+    condition: Any = None
+
+
 @dataclass(frozen=True)
 class Hypothesis:
     """One named assumption, so that a check or a search can key on it.
@@ -56,10 +110,17 @@ class Hypothesis:
         Short name, such as ``"independent-inputs"``.
     text : str
         The assumption in words.
+    decide : callable or None
+        Takes a SymPy expression of an activation and returns a `Decision`; None for
+        assumptions that are not about the activation.
     """
 
     id: str
     text: str
+    decide: Callable[[Any], Decision] | None = field(default=None, compare=False)
+
+
+Check = Callable[..., Iterator[tuple[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -77,27 +138,21 @@ class Statement:
     hypotheses : tuple of Hypothesis
         All that the claim needs.
     reference : str
-        The statement's number in its source, and the section of theory.md.
+        The statement's number in its source, and the section of the theory notes.
     scope : Scope
         For what it is shown.
+    check : callable
+        The claim as a function of its constants and settings; yields ``(text, value)``,
+        where the value is an expression that must reduce to 0 or a boolean that must be
+        true.  Its docstring is the idea of the proof.
+    wrong : Mapping
+        Values of the constants that make the claim false.
 
     Raises
     ------
     ValueError
-        If the id is not ``group/name`` or two hypotheses share an id.
-
-    Examples
-    --------
-    >>> convexity = Statement(
-    ...     id="gatmiry2024/hidden-convexity",
-    ...     title="Hidden convexity",
-    ...     claim=r"g'' = 2 \varphi''' / \varphi' > 0",
-    ...     hypotheses=(Hypothesis("signs", "phi' > 0 and phi''' > 0"),),
-    ...     reference="theory.md 1.5",
-    ...     scope=Scope.ALL_SIZES,
-    ... )
-    >>> convexity.group
-    'gatmiry2024'
+        If the id is not ``group/name``, two hypotheses share an id, or a wrong constant
+        is none of the check's.
     """
 
     id: str
@@ -106,6 +161,8 @@ class Statement:
     hypotheses: tuple[Hypothesis, ...]
     reference: str
     scope: Scope
+    check: Check = field(repr=False)
+    wrong: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9-]+/[a-z0-9-]+", self.id):
@@ -116,8 +173,221 @@ class Statement:
         names = [hypothesis.id for hypothesis in self.hypotheses]
         if len(set(names)) < len(names):
             raise ValueError(f"{self.id}: two hypotheses share an id in {names}.")
+        unknown = set(self.wrong) - set(inspect.signature(self.check).parameters)
+        if unknown or not self.wrong:
+            raise ValueError(
+                f"{self.id}: the control must change a constant of the check; "
+                f"{sorted(unknown) or 'nothing'} is none."
+            )
 
     @property
     def group(self) -> str:
         """The part of the id before the slash: the source."""
         return self.id.partition("/")[0]
+
+    @property
+    def idea(self) -> str:
+        """The idea of the proof: the docstring of the check."""
+        return inspect.getdoc(self.check) or ""
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Which of activation, n and m a caller may choose."""
+        parameters = inspect.signature(self.check).parameters
+        return tuple(name for name in SETTINGS if name in parameters)
+
+    @property
+    def false_variant(self) -> str:
+        """The control in words: which constant is changed, from what to what."""
+        right = inspect.signature(self.check).parameters
+        return ", ".join(
+            f"{name} = {value} for {right[name].default}"
+            for name, value in self.wrong.items()
+        )
+
+    def defect(self, **setting: Any) -> Iterator[tuple[str, Any]]:
+        """Yield what must reduce to 0 or be true, each with its name."""
+        return self.check(**setting)
+
+    def control(self, **setting: Any) -> Iterator[tuple[str, Any]]:
+        """Yield the same of a false variant, which must not all hold."""
+        return self.check(**(setting | dict(self.wrong)))
+
+
+def statement(
+    id: str,
+    *,
+    title: str,
+    claim: str,
+    reference: str,
+    scope: Scope,
+    control: Mapping[str, Any],
+    hypotheses: tuple[Hypothesis, ...] = (),
+) -> Callable[[Check], Statement]:
+    """Make a statement of a check; the decorator's arguments are its data.
+
+    Parameters
+    ----------
+    id, title, claim, reference, scope, hypotheses
+        As in `Statement`.
+    control : Mapping
+        Constants of the check, changed so that it must fail.
+
+    Returns
+    -------
+    callable
+        Takes the check, returns the `Statement`.
+    """
+
+    def declare(check: Check) -> Statement:
+        return Statement(id, title, claim, hypotheses, reference, scope, check, control)
+
+    return declare
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a statement was judged, in plain data.
+
+    Attributes
+    ----------
+    id : str
+        Of the statement.
+    verdict : Verdict
+        Of the statement together with its control.
+    message : str
+        Why, where it does not simply hold.
+    condition : str or None
+        What free parameters of the activation must satisfy.
+    parts : tuple of (str, bool or None)
+        Every defect by name, and whether it vanishes.
+    control_failed : bool or None
+        Whether the false variant was refuted, as it must be; None when it was not
+        reached.
+    control : str
+        The false variant in words.
+    seconds : float
+        Wall time.
+    """
+
+    id: str
+    verdict: Verdict
+    message: str
+    condition: str | None
+    parts: tuple[tuple[str, bool | None], ...]
+    control_failed: bool | None
+    control: str
+    seconds: float
+
+
+def verify(statement: Statement, *, time_limit: float = 60.0, **setting: Any) -> Result:
+    """Judge a statement: its hypotheses, its defects, and its control.
+
+    Parameters
+    ----------
+    statement : Statement
+        The claim.
+    time_limit : float
+        Seconds after which the verdict is ``UNDECIDED``.
+    **setting
+        ``activation`` (a SymPy expression in ``z``), ``n``, ``m``, where the statement
+        takes them.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    TypeError
+        If the statement does not take a setting.
+    """
+    for name in setting:
+        if name not in statement.settings:
+            takes = ", ".join(statement.settings) or "nothing"
+            raise TypeError(f"{statement.id} takes {takes}, not {name}")
+    started = time.perf_counter()
+    parts: list[tuple[str, bool | None]] = []
+    failed: bool | None = None
+    condition = None
+    try:
+        with deadline(time_limit):
+            refusal, condition = _decide_hypotheses(statement, setting)
+            if refusal is None:
+                for part in _judged(statement.defect(**setting)):
+                    parts.append(part)
+                failed = _refuted(statement.control(**setting))
+        verdict, message = refusal or _verdict(parts, failed)
+    except (OutOfTime, Undecided) as error:
+        verdict, message = Verdict.UNDECIDED, str(error)
+    return Result(
+        id=statement.id,
+        verdict=verdict,
+        message=message,
+        condition=None if condition is None else str(condition),
+        parts=tuple(parts),
+        control_failed=failed,
+        control=statement.false_variant,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _decide_hypotheses(
+    statement: Statement, setting: Mapping[str, Any]
+) -> tuple[tuple[Verdict, str] | None, Any]:
+    """Return why the statement is not judged, or None, and a condition."""
+    activation = setting.get("activation")
+    if activation is None:
+        return None, None
+    conditions = []
+    for hypothesis in statement.hypotheses:
+        if hypothesis.decide is None:
+            continue
+        decision = hypothesis.decide(activation)
+        why = f"{hypothesis.id}: {decision.reason}"
+        if decision.holds is False:
+            return (Verdict.NOT_APPLICABLE, why), None
+        if decision.holds is None and decision.condition is None:
+            return (Verdict.UNDECIDED, why), None
+        if decision.condition is not None:
+            conditions.append(decision.condition)
+    if not conditions:
+        return None, None
+    import sympy
+
+    return None, sympy.And(*conditions).simplify()
+
+
+def _judged(defects: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, bool | None]]:
+    from theory.reduction import holds
+
+    for text, value in defects:
+        yield text, holds(value)
+
+
+def _refuted(defects: Iterator[tuple[str, Any]]) -> bool | None:
+    """Whether some part of a false variant is refuted; None where none is settled."""
+    answers = []
+    for _, answer in _judged(defects):
+        if answer is False:
+            return True
+        answers.append(answer)
+    return None if None in answers else False
+
+
+def _verdict(
+    parts: list[tuple[str, bool | None]], control_failed: bool | None
+) -> tuple[Verdict, str]:
+    refuted = [text for text, answer in parts if answer is False]
+    open_ = [text for text, answer in parts if answer is None]
+    if refuted:
+        return Verdict.VIOLATED, f"refuted: {'; '.join(refuted)}"
+    if not parts:
+        return Verdict.VIOLATED, "the check yields nothing, so it cannot fail"
+    if control_failed is False:
+        return Verdict.VIOLATED, "the control passes, so the check cannot fail"
+    if open_:
+        return Verdict.UNDECIDED, f"not reduced: {'; '.join(open_)}"
+    if control_failed is None:
+        return Verdict.UNDECIDED, "the control was neither refuted nor proved"
+    return Verdict.HOLDS, ""
