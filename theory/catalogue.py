@@ -12,7 +12,15 @@ from theory.statement import Statement
 __all__ = ["MODULES", "UnknownStatementError", "find", "statements"]
 
 #: modules of theory, in the order of the sources; each opens with its definitions
-MODULES = ("gatmiry2024.convexity",)
+MODULES = (
+    "gatmiry2024.normal_space",
+    "gatmiry2024.trace",
+    "gatmiry2024.stationary_points",
+    "gatmiry2024.convexity",
+    "gatmiry2024.convergence",
+    "gatmiry2024.extensions",
+    "gatmiry2024.counterexamples",
+)
 
 
 class UnknownStatementError(ValueError):

@@ -192,9 +192,15 @@ class Statement:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Which of activation, n and m a caller may choose."""
-        parameters = inspect.signature(self.check).parameters
-        return tuple(name for name in SETTINGS if name in parameters)
+        """Which of activation, n and m a caller may choose.
+
+        An activation that only the hypotheses look at is one of them: what a check
+        shows for an undefined φ holds for every one.
+        """
+        taken = set(inspect.signature(self.check).parameters)
+        if any(hypothesis.decide for hypothesis in self.hypotheses):
+            taken.add("activation")
+        return tuple(name for name in SETTINGS if name in taken)
 
     @property
     def false_variant(self) -> str:
@@ -207,11 +213,12 @@ class Statement:
 
     def defect(self, **setting: Any) -> Iterator[tuple[str, Any]]:
         """Yield what must reduce to 0 or be true, each with its name."""
-        return self.check(**setting)
+        taken = inspect.signature(self.check).parameters
+        return self.check(**{key: setting[key] for key in setting if key in taken})
 
     def control(self, **setting: Any) -> Iterator[tuple[str, Any]]:
         """Yield the same of a false variant, which must not all hold."""
-        return self.check(**(setting | dict(self.wrong)))
+        return self.defect(**(setting | dict(self.wrong)))
 
 
 def statement(
