@@ -12,7 +12,15 @@ from theory.statement import Statement
 __all__ = ["MODULES", "UnknownStatementError", "find", "statements"]
 
 #: modules of theory, in the order of the sources; each opens with its definitions
-MODULES = ("gatmiry2024.convexity",)
+MODULES = (
+    "gatmiry2024.convexity",
+    "li2021.projection",
+    "li2021.drift",
+    "li2021.clock",
+    "finite_step",
+    "stability.second_moment",
+    "stability.univariate_relu",
+)
 
 
 class UnknownStatementError(ValueError):
