@@ -30,7 +30,7 @@ SINGLE = Hypothesis("single-sample", "batches of one sample, B = 1")
 
 n = 3
 η, p = sympy.symbols("eta p", positive=True)
-A = [sympy.Matrix(sympy.symbols(f"a_{i}1:3", real=True)) for i in range(n)]
+A = [sympy.Matrix(sympy.symbols(f"a_{i}_1:3", real=True)) for i in range(n)]
 H = sum((a * a.T for a in A), sympy.zeros(2)) / n
 I2 = sympy.eye(2)
 

@@ -80,7 +80,7 @@ def mean_gradient_bound(power: int = 2) -> Iterator[tuple[str, Any]]:
 
     For three generic gradients of two parameters; equal gradients give equality.
     """
-    g = [sympy.Matrix(sympy.symbols(f"g_{i}1:3", real=True)) for i in range(3)]
+    g = [sympy.Matrix(sympy.symbols(f"g_{i}_1:3", real=True)) for i in range(3)]
     mean = sum(g, sympy.zeros(2, 1)) / 3
     hessian = sum((a * a.T for a in g), sympy.zeros(2)) / 3
     square = mean.dot(mean)
