@@ -17,6 +17,8 @@ MODULES = (
     "li2021.projection",
     "li2021.drift",
     "li2021.clock",
+    "slides2024.descent",
+    "slides2024.expansions",
     "finite_step",
     "stability.second_moment",
     "stability.univariate_relu",
