@@ -19,6 +19,8 @@ MODULES = (
     "li2021.clock",
     "slides2024.descent",
     "slides2024.expansions",
+    "slides2024.diagonal",
+    "slides2024.corrections",
     "finite_step",
     "stability.second_moment",
     "stability.univariate_relu",

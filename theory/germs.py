@@ -1,17 +1,17 @@
 r"""A loss near a point of its zero set Γ: germs and undefined models.
 
-The *germ* is the generic loss to third order at a point of Γ, the origin, in coordinates
-along the eigenvectors of the Hessian: two tangent ones, two normal ones,
+The *germ* is the generic loss to third order at a point of Γ, the origin, in
+coordinates along the eigenvectors of the Hessian: two tangent ones, two normal ones,
 
 .. math::
     L(x) = \tfrac12 \sum_i h_i x_i^2 + \tfrac16 \sum_{ijk} T_{ijk} x_i x_j x_k, \quad
     h = (0, 0, h_1, h_2).
 
-T vanishes on tangent triples, because ∇L = 0 along Γ: the tangent part of ∇L at (s, O(s²))
-is ½T[s, s] + O(s³).  Nothing else is asked of h > 0 and T.
+T vanishes on tangent triples, because ∇L = 0 along Γ: the tangent part of ∇L at
+(s, O(s²)) is ½T[s, s] + O(s³).  Nothing else is asked of h > 0 and T.
 
-The *models* are residuals r_i = f_i − y_i that are undefined functions of the parameters;
-`on_zero_loss` puts r_i = 0 after differentiation.
+The *models* are residuals r_i = f_i − y_i that are undefined functions of the
+parameters; `on_zero_loss` puts r_i = 0 after differentiation.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def normal_part(vector: sympy.Matrix) -> sympy.Matrix:
 
 def pseudo_inverse(vector: sympy.Matrix) -> sympy.Matrix:
     """Return H⁺v, which solves Hx = P_N v with x normal."""
-    return sympy.Matrix([vector[i] / CURVATURES[i] if i in NORMAL else 0 for i in range(4)])
+    return sympy.Matrix(
+        [vector[i] / CURVATURES[i] if i in NORMAL else 0 for i in range(4)]
+    )
 
 
 def inverse_lyapunov(matrix: sympy.Matrix) -> sympy.Matrix:

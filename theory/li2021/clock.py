@@ -17,9 +17,9 @@ from theory.germs import gradient, on_zero_loss, residuals
 from theory.li2021.definitions import INDEPENDENT_NOISE, INTERPOLATION
 from theory.statement import Scope, statement
 
-HALF = sympy.Rational(1, 2)
+HALF, QUARTER = sympy.Rational(1, 2), sympy.Rational(1, 4)
 n = 3
-s, σ, η = sympy.symbols("s sigma eta", positive=True)
+s, sigma, eta = sympy.symbols("s sigma eta", positive=True)
 PARAMETERS = sympy.symbols("theta_1:3", real=True)
 MODELS = residuals(n, PARAMETERS)
 
@@ -41,13 +41,15 @@ def with_replacement(size: int, *, shared: bool) -> tuple[Draw, ...]:
     )
 
 
-def mean_over_noise(matrix: sympy.Matrix, noise: Sequence[sympy.Symbol]) -> sympy.Matrix:
+def mean_over_noise(
+    matrix: sympy.Matrix, noise: Sequence[sympy.Symbol]
+) -> sympy.Matrix:
     """Return the mean over independent ε with E ε = 0, E ε² = σ²; terms to ε² only."""
 
     def mean(entry: sympy.Expr) -> sympy.Expr:
         terms = sympy.Poly(entry, *noise).terms()
         return sum(
-            factor * σ ** sum(powers)
+            factor * sigma ** sum(powers)
             for powers, factor in terms
             if all(power in (0, 2) for power in powers)
         )
@@ -102,11 +104,13 @@ def clock_full_batch(half: sympy.Expr = HALF) -> Iterator[tuple[str, Any]]:
     That is c times ∇²L = 2sΣ ∇f_i∇f_iᵀ; the law −η²(c/4) grad Tr ∇²L and
     Tr ∇²L = sF give κ = cs/4.
     """
-    yield from row("any s", covariance(s, FULL), s, 2 * s * σ**2, half * s**2 * σ**2)
+    yield from row(
+        "any s", covariance(s, FULL), s, 2 * s * sigma**2, half * s**2 * sigma**2
+    )
     table = (
-        ("Σ(·)²", sympy.S.One, 2 * σ**2, σ**2 / 2),
-        ("½Σ(·)²", HALF, σ**2, σ**2 / 8),
-        ("(1/n)Σ(·)²", sympy.Rational(1, n), 2 * σ**2 / n, σ**2 / (2 * n**2)),
+        ("Σ(·)²", sympy.S.One, 2 * sigma**2, sigma**2 / 2),
+        ("½Σ(·)²", HALF, sigma**2, sigma**2 / 8),
+        ("(1/n)Σ(·)²", sympy.Rational(1, n), 2 * sigma**2 / n, sigma**2 / (2 * n**2)),
     )
     for name, scale, constant, rate in table:
         yield from row(name, covariance(scale, FULL), scale, constant, rate)
@@ -132,7 +136,7 @@ def clock_minibatch(samples: int = n) -> Iterator[tuple[str, Any]]:
     """
     for size in range(1, n + 1):
         draws = without_replacement(size)
-        unit = σ**2 / size
+        unit = sigma**2 / size
         table = (
             ("mean of (·)²", 1, sympy.S.One / n, 2 * unit, unit / (2 * samples)),
             ("mean of ½(·)²", HALF, HALF / n, unit, unit / (8 * n)),
@@ -143,8 +147,8 @@ def clock_minibatch(samples: int = n) -> Iterator[tuple[str, Any]]:
             yield from row(f"{name}, B = {size}", update, of_loss, constant, rate)
     size = 2
     fresh = covariance(s / size, with_replacement(size, shared=False))
-    rate = s**2 * σ**2 / (2 * n * size)
-    yield from row("fresh noise", fresh, s / n, 2 * s * σ**2 / size, rate)
+    rate = s**2 * sigma**2 / (2 * n * size)
+    yield from row("fresh noise", fresh, s / n, 2 * s * sigma**2 / size, rate)
 
 
 @statement(
@@ -158,15 +162,15 @@ def clock_minibatch(samples: int = n) -> Iterator[tuple[str, Any]]:
     control={"fewer": 0},
 )
 def clock_shared_noise(fewer: int = 1) -> Iterator[tuple[str, Any]]:
-    """A sample drawn k times moves by kε, and E k² = (B/n)(1 + (B − 1)/n).
+    """Average over all batches of one, two and three draws from three samples.
 
-    Averaged over all batches of one, two and three draws from three samples.
+    A sample drawn k times moves by kε, and E k² = (B/n)(1 + (B − 1)/n).
     """
     for size in range(1, n + 1):
         factor = 1 + sympy.Rational(size - fewer, n)
         update = covariance(s / size, with_replacement(size, shared=True))
-        constant = 2 * s * σ**2 / size * factor
-        rate = s**2 * σ**2 / (2 * n * size) * factor
+        constant = 2 * s * sigma**2 / size * factor
+        rate = s**2 * sigma**2 / (2 * n * size) * factor
         yield from row(f"B = {size}", update, s / n, constant, rate)
 
 
@@ -181,7 +185,7 @@ def clock_shared_noise(fewer: int = 1) -> Iterator[tuple[str, Any]]:
     control={"quarter": HALF},
 )
 def expected_loss(
-    quarter: sympy.Expr = sympy.Rational(1, 4),
+    quarter: sympy.Expr = QUARTER,
 ) -> Iterator[tuple[str, Any]]:
     """Let the update of a linear model with two samples be stationary.
 
@@ -190,21 +194,21 @@ def expected_loss(
     """
     g = sympy.symbols("g_1:3", positive=True)
     noise = sympy.symbols("epsilon_0:2", real=True)
-    δ = sympy.symbols("delta_1:3", real=True)
-    losses = [(gi * x - e) ** 2 for gi, x, e in zip(g, δ, noise, strict=True)]
-    after = sympy.Matrix(δ) - η * gradient(sum(losses), δ)
+    delta = sympy.symbols("delta_1:3", real=True)
+    losses = [(gi * x - e) ** 2 for gi, x, e in zip(g, delta, noise, strict=True)]
+    after = sympy.Matrix(delta) - eta * gradient(sum(losses), delta)
     names = sympy.symbols("C_1:3", positive=True)
-    second = [sympy.Poly(entry**2, *δ, *noise) for entry in after]
+    second = [sympy.Poly(entry**2, *delta, *noise) for entry in after]
     means = [
-        sum(p.coeff_monomial(x**2) * v for x, v in zip(δ, names, strict=True))
-        + σ**2 * sum(p.coeff_monomial(e**2) for e in noise)
+        sum(p.coeff_monomial(x**2) * v for x, v in zip(delta, names, strict=True))
+        + sigma**2 * sum(p.coeff_monomial(e**2) for e in noise)
         for p in second
     ]
     fixed = [mean - name for mean, name in zip(means, names, strict=True)]
     solution = sympy.solve(fixed, names, dict=True)[0]
     mean_loss = sum(gi**2 * solution[v] for gi, v in zip(g, names, strict=True))
     clean = sum(losses).subs(dict.fromkeys(noise, 0))
-    trace = sympy.hessian(clean, δ).trace()
-    leading = sympy.cancel(sympy.together(mean_loss / η)).subs(η, 0)
-    yield "EL = (ηc/4) Tr ∇²L, c = 2σ²", leading - quarter * 2 * σ**2 * trace
-    yield "F = Tr ∇²L", leading - σ**2 * trace / 2
+    trace = sympy.hessian(clean, delta).trace()
+    leading = sympy.cancel(sympy.together(mean_loss / eta)).subs(eta, 0)
+    yield "EL = (ηc/4) Tr ∇²L, c = 2σ²", leading - quarter * 2 * sigma**2 * trace
+    yield "F = Tr ∇²L", leading - sigma**2 * trace / 2

@@ -1,13 +1,13 @@
 r"""The setting of the limiting flow, as symbols.
 
-SGD is :math:`x^+ = x - η(∇L + ξ)` with noise of covariance Σ; Γ is a manifold of minimisers
-of L on which ∇²L has constant rank, and
+SGD is :math:`x^+ = x - η(∇L + ξ)` with noise of covariance Σ; Γ is a manifold of
+minimisers of L on which ∇²L has constant rank, and
 
 .. math:: Φ(x) = \lim_{t→∞} \text{(gradient flow of L from x)}.
 
 After 1/η² steps the iterates follow, in law,
-:math:`dY = ∂Φ Σ^{1/2} dW + \tfrac12 ∂^2Φ[Σ]\,dT`.  The statements are about this drift; that
-the limit exists is the theorem of the paper and is not judged here.
+:math:`dY = ∂Φ Σ^{1/2} dW + \tfrac12 ∂^2Φ[Σ]\,dT`.  The statements are about this drift;
+that the limit exists is the theorem of the paper and is not judged here.
 
 Tangent and normal are those of Γ, P_T and P_N the projections, H = ∇²L on Γ,
 𝓛_H S = HS + SH, and losses near a point of Γ are the germs of `theory.germs`.

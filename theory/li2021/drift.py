@@ -31,11 +31,11 @@ from theory.li2021.definitions import (
 )
 from theory.statement import Scope, statement
 
-HALF = sympy.Rational(1, 2)
+HALF, QUARTER = sympy.Rational(1, 2), sympy.Rational(1, 4)
 H = sympy.diag(*CURVATURES)
 P_T = sympy.diag(1, 1, 0, 0)
 P_N = sympy.diag(0, 0, 1, 1)
-c, σ, η = sympy.symbols("c sigma eta", positive=True)
+c, sigma, eta = sympy.symbols("c sigma eta", positive=True)
 
 
 def _ito(covariance: sympy.Matrix) -> sympy.Matrix:
@@ -67,16 +67,18 @@ def drift(mixed: int = 2) -> Iterator[tuple[str, Any]]:
 
     The mixed block comes twice, as Σ_NT and as its transpose.
     """
-    Σ = sympy.Matrix(
+    covariance = sympy.Matrix(
         4, 4, lambda i, j: sympy.Symbol(f"S_{min(i, j)}{max(i, j)}", real=True)
     )
-    scaled = sympy.Matrix.hstack(*(pseudo_inverse((Σ * P_T)[:, j]) for j in range(4)))
-    closed = (
-        pseudo_inverse(trilinear(germ(), P_T * Σ * P_T))
-        + mixed * tangent_part(trilinear(germ(), scaled))
-        + tangent_part(trilinear(germ(), inverse_lyapunov(P_N * Σ * P_N)))
+    scaled = sympy.Matrix.hstack(
+        *(pseudo_inverse((covariance * P_T)[:, j]) for j in range(4))
     )
-    yield "½∂²Φ[Σ]", _ito(Σ) + closed / 2
+    closed = (
+        pseudo_inverse(trilinear(germ(), P_T * covariance * P_T))
+        + mixed * tangent_part(trilinear(germ(), scaled))
+        + tangent_part(trilinear(germ(), inverse_lyapunov(P_N * covariance * P_N)))
+    )
+    yield "½∂²Φ[Σ]", _ito(covariance) + closed / 2
 
 
 @statement(
@@ -89,7 +91,7 @@ def drift(mixed: int = 2) -> Iterator[tuple[str, Any]]:
     scope=Scope.FIXED_SIZE,
     control={"rate": HALF},
 )
-def matched_noise(rate: sympy.Expr = sympy.Rational(1, 4)) -> Iterator[tuple[str, Any]]:
+def matched_noise(rate: sympy.Expr = QUARTER) -> Iterator[tuple[str, Any]]:
     """𝓛_H⁻¹(cH) = (c/2)P_N, and tangent directions add nothing to the trace's slope.
 
     Here neither is used: Φ is that of the solved flow and the trace that of ∇²L.
@@ -102,37 +104,40 @@ def matched_noise(rate: sympy.Expr = sympy.Rational(1, 4)) -> Iterator[tuple[str
     title="SGD with matched noise moves along Γ by −η²(c/4) grad Tr ∇²L per step",
     claim=r"\Sigma = c\nabla^2L \implies C = \tfrac{\eta c}{2}P_N + O(\eta^2), \quad "
     r"\mathbb{E}\,\Delta\theta = "
-    r"-\eta^2\tfrac{c}{4}\operatorname{grad}_\Gamma\operatorname{Tr}\nabla^2L + O(\eta^3)",
+    r"-\eta^2\tfrac{c}{4}\operatorname{grad}_\Gamma\operatorname{Tr}\nabla^2L "
+    r"+ O(\eta^3)",
     hypotheses=(CONSTANT_RANK, MATCHED),
     reference="Blanc et al. 2020, Li, Wang, Arora 2021; theory notes 0.3",
     scope=Scope.FIXED_SIZE,
     control={"rate": HALF},
 )
-def general_law(rate: sympy.Expr = sympy.Rational(1, 4)) -> Iterator[tuple[str, Any]]:
-    """The fluctuations δ⁺ = (I − ηH)δ − ηξ have a stationary covariance C of order η.
+def general_law(rate: sympy.Expr = QUARTER) -> Iterator[tuple[str, Any]]:
+    """Solve for the stationary covariance C of the fluctuations δ⁺ = (I − ηH)δ − ηξ.
 
-    Solve for it, and average the tangent part of the actual step −η∇L(δ) over it:
+    It is of order η.  Average the tangent part of the actual step −η∇L(δ) over it:
     the average of the quadratic part of ∇L is ½D³L[C].
     """
     names = sympy.symbols("C_22 C_23 C_33", real=True)
     unknown = sympy.Matrix([[names[0], names[1]], [names[1], names[2]]])
     normal = H[2:, 2:]
-    contraction = sympy.eye(2) - η * normal
-    after = contraction * unknown * contraction + η**2 * c * normal
+    contraction = sympy.eye(2) - eta * normal
+    after = contraction * unknown * contraction + eta**2 * c * normal
     solution = sympy.solve(list(after - unknown), names, dict=True)[0]
-    per_rate = (unknown.subs(solution) / η).applyfunc(sympy.cancel)
-    yield "C = (ηc/2)P_N + O(η²)", per_rate.subs(η, 0) - c / 2 * sympy.eye(2)
-    step = -η * gradient(germ(), X)
+    per_rate = (unknown.subs(solution) / eta).applyfunc(sympy.cancel)
+    yield "C = (ηc/2)P_N + O(η²)", per_rate.subs(eta, 0) - c / 2 * sympy.eye(2)
+    step = -eta * gradient(germ(), X)
     moved = sympy.Matrix(
         [
             sum(
-                sympy.hessian(step[i], X)[j, k] * η * per_rate[j - 2, k - 2] / 2
+                sympy.hessian(step[i], X)[j, k] * eta * per_rate[j - 2, k - 2] / 2
                 for j, k in product(NORMAL, repeat=2)
             )
             for i in range(4)
         ]
     )
-    leading = tangent_part(at_origin(moved) / η**2).applyfunc(sympy.cancel).subs(η, 0)
+    leading = (
+        tangent_part(at_origin(moved) / eta**2).applyfunc(sympy.cancel).subs(eta, 0)
+    )
     yield "EΔθ/η² = −(c/4) grad Tr ∇²L", leading + rate * c * _trace_gradient()
 
 
@@ -147,7 +152,7 @@ def general_law(rate: sympy.Expr = sympy.Rational(1, 4)) -> Iterator[tuple[str, 
     control={"rate": HALF},
 )
 def isotropic_noise(
-    rate: sympy.Expr = sympy.Rational(1, 4),
+    rate: sympy.Expr = QUARTER,
 ) -> Iterator[tuple[str, Any]]:
     """On Γ the pseudo-determinant is the coefficient of λ^dim Γ in det(λ + ∇²L).
 
@@ -160,8 +165,8 @@ def isotropic_noise(
         for rows in combinations(range(4), len(NORMAL))
     )
     slope = at_origin(gradient(minors, X)) / at_origin(minors)
-    pushed = _ito(σ**2 * P_N)
-    yield "−(σ²/4) grad log|∇²L|₊", pushed + rate * σ**2 * tangent_part(slope)
+    pushed = _ito(sigma**2 * P_N)
+    yield "−(σ²/4) grad log|∇²L|₊", pushed + rate * sigma**2 * tangent_part(slope)
     difference = slope[TANGENT[0]] - _trace_gradient()[TANGENT[0]]
     yield "it is not the slope of the trace", sympy.expand(difference) != 0
 
@@ -177,10 +182,10 @@ def isotropic_noise(
     control={"residual": 1},
 )
 def vanishing_noise(residual: int = 0) -> Iterator[tuple[str, Any]]:
-    """The covariance of the minibatch gradient is quadratic in the residuals.
+    """Take the covariance of the minibatch gradient from its definition.
 
-    For three undefined residuals of two parameters and batches of two of them, take
-    it from its definition; with residuals 1 it is that of the gradients themselves.
+    It is quadratic in the residuals, here three undefined ones of two parameters, in
+    batches of two; with residuals 1 it is that of the gradients themselves.
     """
     variables = sympy.symbols("theta_1:3", real=True)
     slopes = [gradient(r**2 / 2, variables) for r in residuals(3, variables)]
@@ -191,5 +196,7 @@ def vanishing_noise(residual: int = 0) -> Iterator[tuple[str, Any]]:
         ((batch - mean) * (batch - mean).T for batch in batches), sympy.zeros(2, 2)
     )
     yield "Σ = 0 on Γ", on_zero_loss(covariance / 3, residual)
-    slope = on_zero_loss(sympy.hessian(sum(r**2 for r in residuals(3, variables)), variables))
+    slope = on_zero_loss(
+        sympy.hessian(sum(r**2 for r in residuals(3, variables)), variables)
+    )
     yield "while ∇²L is not 0", slope != sympy.zeros(2, 2)

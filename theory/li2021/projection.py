@@ -8,15 +8,12 @@ from typing import Any
 import sympy
 
 from theory.germs import (
-    CURVATURES,
     NORMAL,
     TANGENT,
     X,
-    at_origin,
     germ,
     gradient,
     inverse_lyapunov,
-    normal_part,
     pseudo_inverse,
     tangent_part,
     trilinear,
@@ -40,12 +37,12 @@ def _second_derivative(matrix: sympy.Matrix) -> sympy.Matrix:
 
 def _equation_of_limits() -> sympy.Matrix:
     """Return the terms of second order of ∂Φ(x)∇L(x), which is 0 for every x."""
-    ε = sympy.Symbol("epsilon")
+    epsilon = sympy.Symbol("epsilon")
     first, second = Phi()
     jacobian = sympy.Matrix([a + b for a, b in zip(first, second, strict=True)])
     product = jacobian.jacobian(X) * gradient(germ(), X)
-    along = product.subs({x: ε * x for x in X}, simultaneous=True)
-    return along.applyfunc(lambda entry: sympy.expand(entry).coeff(ε, 2))
+    along = product.subs({x: epsilon * x for x in X}, simultaneous=True)
+    return along.applyfunc(lambda entry: sympy.expand(entry).coeff(epsilon, 2))
 
 
 @statement(
@@ -83,10 +80,10 @@ def normal_normal(factor: int = 1) -> Iterator[tuple[str, Any]]:
     control={"factor": sympy.Rational(1, 2)},
 )
 def tangent_normal(factor: sympy.Expr = sympy.S.One) -> Iterator[tuple[str, Any]]:
-    """The tangent component stands still and the normal one decays like exp(−ht).
+    """Solve the gradient flow of the generic loss to second order, as before.
 
-    So the push along Γ integrates to −T[a, b]/h: without the ½ of two normal
-    directions of equal curvature.
+    The tangent component stands still and the normal one decays like exp(−ht), so the
+    push along Γ integrates to −T[a, b]/h: without the ½ of two normal directions.
     """
     a, b = _vector("a", TANGENT), _vector("b", NORMAL)
     bilinear = (a * b.T + b * a.T) / 2
@@ -133,10 +130,10 @@ def tangent_tangent(factor: sympy.Expr = sympy.S.One) -> Iterator[tuple[str, Any
 def closed_form_projection(
     blocks: tuple[sympy.Expr, ...] = (sympy.Rational(1, 2), 1, 1),
 ) -> Iterator[tuple[str, Any]]:
-    """The flow conserves uv, and uv with u² − v² = 1 determines the limit.
+    """Differentiate Φ twice at the point u = (p + 1/p)/2, v = (p − 1/p)/2 of Γ.
 
-    Differentiate that Φ twice at the point u = (p + 1/p)/2, v = (p − 1/p)/2 of Γ and
-    compare with the blocks, in which D³L and the one curvature λ come from the loss.
+    The flow conserves uv, and uv with u² − v² = 1 determines the limit.  Compare with
+    the blocks, in which D³L and the one curvature come from the loss.
     """
     u, v, p = sympy.symbols("u v p", positive=True)
     loss = (u**2 - v**2 - 1) ** 2 / 2

@@ -1,7 +1,7 @@
 r"""Gradient descent: where it goes on least squares, and where it cannot stay.
 
-Least squares is :math:`\tfrac12‖Ax - b‖^2` with independent rows of A, fewer than columns;
-the scalar chain is :math:`R(w) = (w_L ⋯ w_1 - 1)^2`.
+Least squares is :math:`\tfrac12‖Ax - b‖^2` with independent rows of A, fewer than
+columns; the scalar chain is :math:`R(w) = (w_L ⋯ w_1 - 1)^2`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import sympy
 from theory.germs import gradient
 from theory.statement import Hypothesis, Scope, statement
 
-INDEPENDENT_ROWS = Hypothesis("independent-rows", "A has independent rows: Ax = b for some x")
+INDEPENDENT_ROWS = Hypothesis(
+    "independent-rows", "A has independent rows: Ax = b for some x"
+)
 SMALL_STEP = Hypothesis("small-step", "0 < η < 2/λ_max(AᵀA)")
-η = sympy.Symbol("eta", positive=True)
+eta = sympy.Symbol("eta", positive=True)
 
 
 @statement(
@@ -31,12 +33,12 @@ SMALL_STEP = Hypothesis("small-step", "0 < η < 2/λ_max(AᵀA)")
     control={"kept": 0},
 )
 def least_squares_bias(kept: int = 1) -> Iterator[tuple[str, Any]]:
-    """By induction: for every matrix Q, one step takes x₀ + A⁺(I − Q)(b − Ax₀) to that of
-    (I − ηAAᵀ)Q, so Q is a power, which goes to 0.
+    """Use induction: a step takes x₀ + A⁺(I − Q)(b − Ax₀) to that of (I − ηAAᵀ)Q.
 
-    The limit solves Ax = b, and differs from any other solution by a vector of ker A,
-    to which limit − x₀ is orthogonal: Pythagoras.  For a generic 2 × 3 matrix, with
-    A⁺ = Aᵀ(AAᵀ)⁻¹, everything times det AAᵀ.
+    This holds for every matrix Q; it starts at Q = I, and the powers go to 0.  The
+    limit solves Ax = b, and differs from any other solution by a vector of ker A, to
+    which limit − x₀ is orthogonal: Pythagoras.  For a generic 2 × 3 matrix, with A⁺ =
+    Aᵀ(AAᵀ)⁻¹, everything times det AAᵀ.
     """
     A = sympy.Matrix(2, 3, sympy.symbols("a_1:7", real=True))
     origin = sympy.Matrix(sympy.symbols("x_1:4", real=True))
@@ -54,8 +56,8 @@ def least_squares_bias(kept: int = 1) -> Iterator[tuple[str, Any]]:
     residual = A * sympy.Matrix(unknown) - gram.det() * b
     slope = gradient(residual.dot(residual) / 2, unknown)
     place = dict(zip(unknown, iterate(Q), strict=True))
-    stepped = iterate(Q) - η * slope.subs(place)
-    following = iterate((sympy.eye(2) - η * gram) * Q)
+    stepped = iterate(Q) - eta * slope.subs(place)
+    following = iterate((sympy.eye(2) - eta * gram) * Q)
     yield "Q = I is the start", iterate(sympy.eye(2)) - gram.det() * origin
     yield "one step", stepped - following
     limit = iterate(sympy.zeros(2))
@@ -75,16 +77,18 @@ def least_squares_bias(kept: int = 1) -> Iterator[tuple[str, Any]]:
     control={"threshold": 1},
 )
 def quadratic_stability(threshold: int = 2) -> Iterator[tuple[str, Any]]:
-    """In a direction of curvature λ a step multiplies by 1 − ηλ, whose square differs
-    from 1 by ηλ(2 − ηλ).
+    """Take the step from the derivative of ½λx²: it multiplies by 1 − ηλ.
 
-    At ηλ = 2 the iterates alternate.
+    The square of that differs from 1 by ηλ(2 − ηλ); at ηλ = 2 the iterates alternate.
     """
-    x, λ = sympy.symbols("x lambda", real=True)
-    step = x - η * (λ * x**2 / 2).diff(x)
+    x, curvature = sympy.symbols("x lambda", real=True)
+    step = x - eta * (curvature * x**2 / 2).diff(x)
     shrunk = x**2 - step**2
-    yield "x² − (x⁺)² = ηλ(2 − ηλ)x²", shrunk - η * λ * (threshold - η * λ) * x**2
-    yield "at ηλ = 2 it alternates", step.subs(η, 2 / λ) + x
+    yield (
+        "x² − (x⁺)² = ηλ(2 − ηλ)x²",
+        shrunk - eta * curvature * (threshold - eta * curvature) * x**2,
+    )
+    yield "at ηλ = 2 it alternates", step.subs(eta, 2 / curvature) + x
 
 
 @statement(
@@ -97,29 +101,34 @@ def quadratic_stability(threshold: int = 2) -> Iterator[tuple[str, Any]]:
     control={"power": 1},
 )
 def chain_stability(power: int = 2) -> Iterator[tuple[str, Any]]:
-    """Differentiate the step G at a minimum: it has the eigenvector (1/w_k), and is the
-    identity across it.
+    """Differentiate the step G at a minimum: it has the eigenvector (1/w_k).
 
-    The w_k^−2 have product 1, so by AM-GM their mean is at least 1.  The squared
-    factor of that eigenvector exceeds 1 by ηλ(ηλ − 2).
+    Across it DG is the identity.  The w_k^−2 have product 1, so by AM-GM their mean is
+    at least 1.  The squared factor of that eigenvector exceeds 1 by ηλ(ηλ − 2).
     """
     for length in (2, 3):
         w = sympy.symbols(f"w_1:{length + 1}", real=True, nonzero=True)
         loss = (prod(w) - 1) ** 2
-        step = sympy.Matrix(w) - η * gradient(loss, w)
+        step = sympy.Matrix(w) - eta * gradient(loss, w)
         minimum = {w[-1]: 1 / prod(w[:-1])}
         jacobian = step.jacobian(w).subs(minimum)
         direction = sympy.Matrix([1 / x for x in w]).subs(minimum)
         top = 2 * sum(x ** (-power) for x in w).subs(minimum)
-        along = jacobian * direction - (1 - η * top) * direction
+        along = jacobian * direction - (1 - eta * top) * direction
         yield f"L = {length}: DG(1/w) = (1 − ηλ)(1/w)", along
         for k in range(1, length):
             across = sympy.zeros(length, 1)
             across[0], across[k] = direction[k], -direction[0]
-            yield f"L = {length}: DG is the identity across, {k}", jacobian * across - across
+            yield (
+                f"L = {length}: DG is the identity across, {k}",
+                jacobian * across - across,
+            )
     a, b, c = sympy.symbols("a b c", positive=True)
     squares = ((a - b) ** 2 + (b - c) ** 2 + (c - a) ** 2) / 2
     yield "AM-GM of two", a**2 + b**2 - 2 * a * b - (a - b) ** 2
     yield "AM-GM of three", a**3 + b**3 + c**3 - 3 * a * b * c - (a + b + c) * squares
-    λ = sympy.Symbol("lambda", positive=True)
-    yield "(1 − ηλ)² − 1 = ηλ(ηλ − 2)", (1 - η * λ) ** 2 - 1 - η * λ * (η * λ - 2)
+    curvature = sympy.Symbol("lambda", positive=True)
+    yield (
+        "(1 − ηλ)² − 1 = ηλ(ηλ − 2)",
+        (1 - eta * curvature) ** 2 - 1 - eta * curvature * (eta * curvature - 2),
+    )

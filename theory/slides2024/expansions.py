@@ -3,7 +3,8 @@ r"""Sharpness as a perturbation: PAC-Bayes, ε-sharpness, and the two kinds of S
 The loss is the germ at a point of its zero set Γ, or an average of ½(f_k − y_k)² of
 undefined models.  SAM is treated as in theory notes 7.1: near Γ the direction of the
 gradient is the top eigenvector, and the statements are about what the ascent step then
-adds; that the iterates stay aligned is the theorem of Wen, Ma and Li 2022 and is not judged.
+adds; that the iterates stay aligned is the theorem of Wen, Ma and Li 2022 and is not
+judged.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from theory.statement import Hypothesis, Scope, statement
 GAP = Hypothesis("spectral-gap", "the top eigenvalue of ∇²L is simple")
 INTERPOLATION = Hypothesis("interpolation", "f_k = y_k for all k")
 HALF = sympy.Rational(1, 2)
-ε, ρ, s = sympy.symbols("epsilon rho s", positive=True)
+epsilon, rho, s = sympy.symbols("epsilon rho s", positive=True)
 
 
 def _jet(size: int, order: int) -> tuple[tuple[sympy.Symbol, ...], sympy.Expr]:
@@ -55,15 +56,16 @@ def _jet(size: int, order: int) -> tuple[tuple[sympy.Symbol, ...], sympy.Expr]:
     control={"half": sympy.S.One},
 )
 def pac_bayes_expansion(half: sympy.Expr = HALF) -> Iterator[tuple[str, Any]]:
-    """Integrate a generic polynomial of degree five in two variables, monomial by
-    monomial, against the Gaussian density.
+    """Integrate a generic polynomial of degree five against the Gaussian density.
 
-    So the remainder after the trace is of order s⁴, and exactly ⅛s⁴Δ²L if the loss
-    is a polynomial of degree at most five.
+    In two variables, monomial by monomial.  So the remainder after the trace is of
+    order s⁴, and exactly ⅛s⁴Δ²L if the loss is a polynomial of degree at most five.
     """
     x = sympy.Symbol("x", real=True)
     density = sympy.exp(-(x**2) / 2) / sympy.sqrt(2 * sympy.pi)
-    moments = [sympy.integrate(x**k * density, (x, -sympy.oo, sympy.oo)) for k in range(6)]
+    moments = [
+        sympy.integrate(x**k * density, (x, -sympy.oo, sympy.oo)) for k in range(6)
+    ]
     v, loss = _jet(2, 5)
     mean = sum(
         factor * prod(s**k * moments[k] for k in powers)
@@ -94,7 +96,7 @@ def epsilon_sharpness(top: sympy.Expr = sympy.S.One) -> Iterator[tuple[str, Any]
     Upper bound: λ₁‖v‖² − vᵀHv = (λ₁ − λ₂)v₂² ≥ 0, and Cauchy-Schwarz (Lagrange's
     identity) for D³L[v, v, v].  Lower bound: of v = ±εe₁ one has D³L[v, v, v] ≥ 0.
     """
-    λ, gap = sympy.symbols("lambda_2 gap", positive=True)
+    curvature, gap = sympy.symbols("lambda_2 gap", positive=True)
     v = sympy.symbols("v_1:3", real=True)
     square = v[0] ** 2 + v[1] ** 2
     T = {
@@ -103,56 +105,68 @@ def epsilon_sharpness(top: sympy.Expr = sympy.S.One) -> Iterator[tuple[str, Any]
     }
     cube = {index: prod(v[i] for i in index) for index in T}
     cubic = sum(T[index] * cube[index] for index in T)
-    loss = ((λ + gap) * v[0] ** 2 + λ * v[1] ** 2) / 2 + cubic / 6
+    loss = ((curvature + gap) * v[0] ** 2 + curvature * v[1] ** 2) / 2 + cubic / 6
     quadratic = loss - cubic / 6
-    yield "quadratic part", top * (λ + gap) * square / 2 - quadratic - gap * v[1] ** 2 / 2
+    yield (
+        "quadratic part",
+        top * (curvature + gap) * square / 2 - quadratic - gap * v[1] ** 2 / 2,
+    )
     norms = sum(t**2 for t in T.values()) * square**3
     lagrange = sum(
         (T[i] * cube[j] - T[j] * cube[i]) ** 2 for i, j in combinations(T, 2)
     )
     yield "‖T‖²‖v‖⁶ − T[v, v, v]² = squares", sympy.expand(norms - cubic**2 - lagrange)
-    ends = [2 * loss.subs({v[0]: e, v[1]: 0}) / ε**2 - (λ + gap) for e in (ε, -ε)]
+    ends = [
+        2 * loss.subs({v[0]: e, v[1]: 0}) / epsilon**2 - (curvature + gap)
+        for e in (epsilon, -epsilon)
+    ]
     yield "one of ±εe₁ has at least λ₁", sympy.expand(ends[0] + ends[1])
-    yield "their excess is of order ε", sympy.expand(ends[0] - T[0, 0, 0] * ε / 3)
+    yield "their excess is of order ε", sympy.expand(ends[0] - T[0, 0, 0] * epsilon / 3)
 
 
 @statement(
     "slides2024/sam-full-batch",
     title="Full-batch SAM follows the top eigenvalue",
-    claim=r"\max_{\|v\| \le \rho}L(x + v) = \tfrac12\rho^2\lambda_1 + O(\rho^3), \quad "
-    r"P_T\nabla L(x + \rho\hat g) \to \tfrac12\rho^2\operatorname{grad}_\Gamma\lambda_1",
+    claim=r"\max_{\|v\| \le \rho}L(x + v) = \tfrac12\rho^2\lambda_1 + O(\rho^3), "
+    r"\quad P_T\nabla L(x + \rho\hat g) \to "
+    r"\tfrac12\rho^2\operatorname{grad}_\Gamma\lambda_1",
     hypotheses=(GAP,),
     reference="Wen, Ma, Li 2022; theory notes 7.1",
     scope=Scope.FIXED_SIZE,
     control={"half": sympy.S.One},
 )
 def sam_full_batch(half: sympy.Expr = HALF) -> Iterator[tuple[str, Any]]:
-    """Start the ascent at δe₁ with e₁ the top eigenvector and let δ go to 0: the
-    tangent part of the gradient at the ascended point is ½ρ²D³L[e₁, e₁].
+    """Start the ascent at δe₁ with e₁ the top eigenvector and let δ go to 0.
 
-    The slope of λ₁ along Γ comes from differentiating det(∇²L − λ) = 0.  A step is
-    −η times that: −½ηρ² grad λ₁.
+    The tangent part of the gradient at the ascended point is ½ρ²D³L[e₁, e₁].  The slope
+    of λ₁ along Γ comes from differentiating det(∇²L − λ) = 0.  A step is −η times that:
+    −½ηρ² grad λ₁.
     """
-    gap, λ, δ = sympy.symbols("gap lambda delta", positive=True)
+    gap, curvature, delta = sympy.symbols("gap lambda delta", positive=True)
     ranked = {CURVATURES[3]: CURVATURES[2] + gap}
     loss = germ().subs(ranked)
     top = CURVATURES[2] + gap
-    off = {X[0]: 0, X[1]: 0, X[2]: 0, X[3]: δ}
-    approach = gradient(loss, X).subs(off) / (top * δ)
-    direction = approach.applyfunc(sympy.cancel).subs(δ, 0)
+    off = {X[0]: 0, X[1]: 0, X[2]: 0, X[3]: delta}
+    approach = gradient(loss, X).subs(off) / (top * delta)
+    direction = approach.applyfunc(sympy.cancel).subs(delta, 0)
     yield "∇L/‖∇L‖ → e₁", direction - sympy.Matrix([0, 0, 0, 1])
-    ascended = gradient(loss, X).subs(dict(zip(X, ρ * direction, strict=True)))
+    ascended = gradient(loss, X).subs(dict(zip(X, rho * direction, strict=True)))
     for t in TANGENT:
         hessian = sympy.hessian(loss, X).subs({x: 0 for x in X if x != X[t]})
-        secular = (hessian - λ * sympy.eye(4)).det(method="berkowitz")
-        at = {X[t]: 0, λ: top}
-        slope = -secular.diff(X[t]).subs(at) / secular.diff(λ, 1).subs(at)
-        pushed = sympy.expand(ascended[t]).coeff(ρ, 2)
+        secular = (hessian - curvature * sympy.eye(4)).det(method="berkowitz")
+        at = {X[t]: 0, curvature: top}
+        slope = -secular.diff(X[t]).subs(at) / secular.diff(curvature, 1).subs(at)
+        pushed = sympy.expand(ascended[t]).coeff(rho, 2)
         yield f"½ρ² ∂λ₁, tangent {t + 1}", pushed - half * slope
-        yield f"nothing of lower order, tangent {t + 1}", ascended[t] - pushed * ρ**2
+        yield f"nothing of lower order, tangent {t + 1}", ascended[t] - pushed * rho**2
     ball = half * top * (X[2] ** 2 + X[3] ** 2)
-    quadratic = sum(h * x**2 for h, x in zip(CURVATURES, X, strict=True)).subs(ranked) / 2
-    yield "½λ₁‖v‖² − ½vᵀHv is a square", sympy.expand(ball - quadratic - gap * X[2] ** 2 / 2)
+    quadratic = (
+        sum(h * x**2 for h, x in zip(CURVATURES, X, strict=True)).subs(ranked) / 2
+    )
+    yield (
+        "½λ₁‖v‖² − ½vᵀHv is a square",
+        sympy.expand(ball - quadratic - gap * X[2] ** 2 / 2),
+    )
 
 
 @statement(
@@ -167,11 +181,11 @@ def sam_full_batch(half: sympy.Expr = HALF) -> Iterator[tuple[str, Any]]:
     control={"half": sympy.S.One},
 )
 def sam_one_sample(half: sympy.Expr = HALF) -> Iterator[tuple[str, Any]]:
-    """Every ∇²L_k has rank one on Γ, so its sharpness is its trace ‖∇f_k‖², and the
-    ascent of either sign goes along ∇f_k.
+    """Use that every ∇²L_k has rank one on Γ: its sharpness is its trace ‖∇f_k‖².
 
-    For two undefined models of three parameters, with the tangent u = ∇f₁ × ∇f₂: the
-    terms of order ρ² of u·∇L_k(x + ρ∇f_k/‖∇f_k‖) add up to the slope of the trace.
+    The ascent of either sign goes along ∇f_k.  For two undefined models of three
+    parameters, with the tangent u = ∇f₁ × ∇f₂: the terms of order ρ² of u·∇L_k(x +
+    ρ∇f_k/‖∇f_k‖) add up to the slope of the trace.
     """
     variables = sympy.symbols("theta_1:4", real=True)
     models = residuals(2, variables)
@@ -184,8 +198,11 @@ def sam_one_sample(half: sympy.Expr = HALF) -> Iterator[tuple[str, Any]]:
     a, b = sympy.Matrix(sympy.symbols("v_1:4")), at[0]
     beyond = a.dot(a) * b.dot(b) - a.dot(b) ** 2
     yield "(v·∇f)² ≤ ‖v‖²‖∇f‖²", sympy.expand(beyond - a.cross(b).dot(a.cross(b)))
-    maxima = sum(half * ρ**2 * g.dot(g) for g in at) / 2
-    yield "mean of max L_k = ½ρ² Tr", sympy.expand(maxima - ρ**2 * hessian.trace() / 2)
+    maxima = sum(half * rho**2 * g.dot(g) for g in at) / 2
+    yield (
+        "mean of max L_k = ½ρ² Tr",
+        sympy.expand(maxima - rho**2 * hessian.trace() / 2),
+    )
     pushed = sympy.S.Zero
     for one, g in zip(losses, at, strict=True):
         for i, j, k in product(range(3), repeat=3):

@@ -1,17 +1,17 @@
 r"""Linear stability of SGD: the map of second moments and what it forbids.
 
-At a minimum with f_i = y_i of :math:`L = \tfrac1{2n}\sum_i(f_i - y_i)^2`, with a_i = ∇f_i,
-SGD with batches of B samples drawn without replacement is, to first order,
-:math:`δ^+ = (I - ηH_B)δ`, :math:`H_B = \tfrac1B\sum_{i∈B}a_ia_i^⊤`, of mean
-:math:`H = \tfrac1n\sum_i a_ia_i^⊤ = ∇^2L`.  Second moments S = E δδᵀ follow
+At a minimum with f_i = y_i of :math:`L = \tfrac1{2n}\sum_i(f_i - y_i)^2`, with a_i =
+∇f_i, SGD with batches of B samples drawn without replacement is, to first order,
+:math:`δ^+ = (I - ηH_B)δ`, :math:`H_B = \tfrac1B\sum_{i∈B}a_ia_i^⊤`, of mean :math:`H =
+\tfrac1n\sum_i a_ia_i^⊤ = ∇^2L`.  Second moments S = E δδᵀ follow
 
 .. math::
     T(S) = S - η(HS + SH) + η^2\Bigl[(1 - p)HSH
         + \frac pn\sum_i(a_i^⊤Sa_i)a_ia_i^⊤\Bigr], \quad p = \frac{n - B}{B(n - 1)},
 
-and stable means that they stay bounded.  T is self-adjoint and maps positive S to positive
-S, so its spectral radius is its largest eigenvalue and stable ⟺ ⟨S, TS⟩ ≤ ⟨S, S⟩ for all S.
-Here n = 3 samples and 2 parameters, with generic a_i.
+and stable means that they stay bounded.  T is self-adjoint and maps positive S to
+positive S, so its spectral radius is its largest eigenvalue and stable ⟺ ⟨S, TS⟩ ≤ ⟨S,
+S⟩ for all S. Here n = 3 samples and 2 parameters, with generic a_i.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STABLE = Hypothesis("stable", "the second moments of the linearised SGD stay bou
 SINGLE = Hypothesis("single-sample", "batches of one sample, B = 1")
 
 n = 3
-η, p = sympy.symbols("eta p", positive=True)
+eta, p = sympy.symbols("eta p", positive=True)
 A = [sympy.Matrix(sympy.symbols(f"a_{i}_1:3", real=True)) for i in range(n)]
 H = sum((a * a.T for a in A), sympy.zeros(2)) / n
 I2 = sympy.eye(2)
@@ -45,7 +45,7 @@ def _moved(S: sympy.Matrix, size: int) -> sympy.Matrix:
     batches = list(combinations(A, size))
     total = sympy.zeros(2)
     for batch in batches:
-        step = I2 - η * sum((a * a.T for a in batch), sympy.zeros(2)) / size
+        step = I2 - eta * sum((a * a.T for a in batch), sympy.zeros(2)) / size
         total += step * S * step
     return total / len(batches)
 
@@ -79,7 +79,7 @@ def second_moment_map(spread: int = 1) -> Iterator[tuple[str, Any]]:
     S = _symmetric("S")
     for size in range(1, n + 1):
         bracket = _second_order(S, spread * _p(size))
-        closed = S - η * (H * S + S * H) + η**2 * bracket
+        closed = S - eta * (H * S + S * H) + eta**2 * bracket
         yield f"B = {size}", (_moved(S, size) - closed).applyfunc(sympy.expand)
 
 
@@ -106,10 +106,10 @@ def criterion(right: int = 2) -> Iterator[tuple[str, Any]]:
         yield f"self-adjoint, B = {size}", sympy.expand(crossed)
         share = _p(size)
         own = sum((a.T * S * a)[0] ** 2 for a in A) / n
-        sides = η * ((1 - share) * (H * S * H * S).trace() + share * own)
+        sides = eta * ((1 - share) * (H * S * H * S).trace() + share * own)
         sides -= right * (H * S * S).trace()
         growth = (S * _moved(S, size)).trace() - (S * S).trace()
-        yield f"criterion, B = {size}", sympy.expand(growth - η * sides)
+        yield f"criterion, B = {size}", sympy.expand(growth - eta * sides)
 
 
 @statement(
@@ -135,9 +135,9 @@ def trace_bound(size: int = 1) -> Iterator[tuple[str, Any]]:
     norms = sum(a.dot(a) ** 2 for a in A) / n
     growth = (_moved(I2, 2)).trace() - 2
     bracket = (1 - share) * (H * H).trace() + share * norms
-    yield "S = I, B = 2", sympy.expand(growth - η * (η * bracket - 2 * trace))
+    yield "S = I, B = 2", sympy.expand(growth - eta * (eta * bracket - 2 * trace))
     growth = _moved(I2, size).trace() - 2
-    certified = η * trace * (η * trace - 2) + η**2 * spread
+    certified = eta * trace * (eta * trace - 2) + eta**2 * spread
     yield "B = 1, with Jensen's variance", sympy.expand(growth - certified)
     equal = {A[i][j]: value for i in range(n) for j, value in ((0, 3), (1, 4))}
     yield "equality", spread.subs(equal)
@@ -165,5 +165,5 @@ def top_eigenvalue_bound(threshold: int = 2) -> Iterator[tuple[str, Any]]:
     variance = sum((a.dot(v) ** 2 - q) ** 2 for a in A) / n
     for size in range(1, n + 1):
         growth = (S * _moved(S, size)).trace() - 1
-        certified = η * q * (η * q - threshold) + η**2 * _p(size) * variance
+        certified = eta * q * (eta * q - threshold) + eta**2 * _p(size) * variance
         yield f"B = {size}", sympy.numer(sympy.together(growth - certified)).expand()

@@ -4,13 +4,13 @@ r"""Flat minima of univariate ReLU networks have small second derivative.
     f(x) = \sum_k w_k^{(2)}\operatorname{relu}(w_k^{(1)}x + b_k) + b, \quad
     L = \frac1{2n}\sum_i(f(x_i) - y_i)^2 \text{ at } f = y.
 
-Neuron k has its knot at τ_k = −b_k/w_k^{(1)} and is active on one side of it.  Over the data
-X of that side, of which there is the share P, put A = P E|X − τ| and D = P√(1 + (E X)²);
-g(τ) is the smaller value of A·D on the two sides, and
-:math:`\int|f''|g = \sum_k|w_k^{(1)}w_k^{(2)}|g(τ_k)`.
+Neuron k has its knot at τ_k = −b_k/w_k^{(1)} and is active on one side of it.  Over the
+data X of that side, of which there is the share P, put A = P E|X − τ| and D = P√(1 + (E
+X)²); g(τ) is the smaller value of A·D on the two sides, and :math:`\int|f''|g =
+\sum_k|w_k^{(1)}w_k^{(2)}|g(τ_k)`.
 
-The network is one: data x = −1, 0, 2, 3, knots at 1 (active on the right) and 1/2 (active
-on the left), and all weights that have these knots.
+The network is one: data x = −1, 0, 2, 3, knots at 1 (active on the right) and 1/2
+(active on the left), and all weights that have these knots.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ DESCENT = Hypothesis("stable", "λ_max(∇²L) ≤ 2/η: gradient descent is sta
 DATA = tuple(map(sympy.Integer, (-1, 0, 2, 3)))
 KNOTS = (sympy.S.One, sympy.Rational(1, 2))
 SIDES = (1, -1)
-ρ = sympy.symbols("rho_1:3", positive=True)  # |w⁽¹⁾|
+rho = sympy.symbols("rho_1:3", positive=True)  # |w⁽¹⁾|
 W1, W2 = sympy.symbols("w_1:3", real=True), sympy.symbols("v_1:3", real=True)
 B1, B = sympy.symbols("b_1:3", real=True), sympy.Symbol("b", real=True)
 WEIGHTS = (*W1, *W2, *B1, B)
 PLACE = {
-    **{W1[k]: SIDES[k] * ρ[k] for k in range(2)},
-    **{B1[k]: -KNOTS[k] * SIDES[k] * ρ[k] for k in range(2)},
+    **{W1[k]: SIDES[k] * rho[k] for k in range(2)},
+    **{B1[k]: -KNOTS[k] * SIDES[k] * rho[k] for k in range(2)},
 }
 
 
@@ -101,7 +101,7 @@ def mean_gradient_bound(power: int = 2) -> Iterator[tuple[str, Any]]:
     control={"factor": 4},
 )
 def univariate_relu(factor: int = 2) -> Iterator[tuple[str, Any]]:
-    """The mean gradient has ‖ḡ‖² = 1 + Σ_k(ρ²A² + v²D²), with ρ = |w⁽¹⁾|, v = w⁽²⁾.
+    """Average the gradients: ‖ḡ‖² = 1 + Σ_k(ρ²A² + v²D²) with ρ = |w⁽¹⁾|, v = w⁽²⁾.
 
     Two squares exceed twice their product, ρ|v|AD ≥ ρ|v|g(τ), and the choice
     ρA = |v|D makes that an equality; so no larger factor would do.
@@ -111,23 +111,22 @@ def univariate_relu(factor: int = 2) -> Iterator[tuple[str, Any]]:
     square = mean.dot(mean)
     sides = [_factors(k, SIDES[k]) for k in range(2)]
     expected = sum(
-        ρ[k] ** 2 * A**2 + W2[k] ** 2 * D2 for k, (A, D2) in enumerate(sides)
+        rho[k] ** 2 * A**2 + W2[k] ** 2 * D2 for k, (A, D2) in enumerate(sides)
     )
     yield "‖ḡ‖² = 1 + Σ(ρ²A² + v²D²)", square - 1 - expected
     magnitude = [sympy.Abs(v) for v in W2]
     products = [A * sympy.sqrt(D2) for A, D2 in sides]
     excess = sum(
-        (ρ[k] * A - magnitude[k] * sympy.sqrt(D2)) ** 2 for k, (A, D2) in enumerate(sides)
+        (rho[k] * A - magnitude[k] * sympy.sqrt(D2)) ** 2
+        for k, (A, D2) in enumerate(sides)
     )
-    bound = 1 + factor * sum(
-        ρ[k] * magnitude[k] * products[k] for k in range(2)
-    )
+    bound = 1 + factor * sum(rho[k] * magnitude[k] * products[k] for k in range(2))
     yield "‖ḡ‖² = 1 + 2Σρ|v|AD + squares", square - bound - excess
     for k in range(2):
         A, D2 = _factors(k, -SIDES[k])
         smaller = sympy.Min(products[k], A * sympy.sqrt(D2))
         yield f"g(τ_{k + 1}) ≤ AD", smaller <= products[k]
         yield f"g(τ_{k + 1}) > 0", smaller > 0
-    η, total = sympy.symbols("eta total", real=True)
-    bounded = sympy.solve(1 + 2 * total - 2 / η, total)
-    yield "1 + 2∫ ≤ 2/η ⟺ ∫ ≤ 1/η − ½", bounded[0] - (1 / η - sympy.Rational(1, 2))
+    eta, total = sympy.symbols("eta total", real=True)
+    bounded = sympy.solve(1 + 2 * total - 2 / eta, total)
+    yield "1 + 2∫ ≤ 2/η ⟺ ∫ ≤ 1/η − ½", bounded[0] - (1 / eta - sympy.Rational(1, 2))
