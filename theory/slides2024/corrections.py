@@ -85,26 +85,36 @@ def correction_trace(factor: int = 1) -> Iterator[tuple[str, Any]]:
 def correction_sample_count(samples: int = 1) -> Iterator[tuple[str, Any]]:
     """Project the gradient of the trace of the diagonal network with two features.
 
-    One sample leaves w a line to move on; two independent ones determine it.
+    For generic data the flow is ẇ = −16c∘w + 4(Zᵀα)∘(u² + v²), with the multipliers α
+    for which Zẇ = 0.  One sample leaves w a line to move on; two determine it.
     """
-    weights = sympy.symbols("u_1:3 v_1:3", positive=True)
-    w = sympy.Matrix([weights[k] ** 2 - weights[k + 2] ** 2 for k in range(2)])
-    data = sympy.Matrix([[1, 3], [2, 1]])
+    u, v = sympy.symbols("u_1:3", real=True), sympy.symbols("v_1:3", real=True)
+    data = sympy.Matrix(2, 2, sympy.symbols("z_1:5", positive=True))
+    w = sympy.Matrix([u[k] ** 2 - v[k] ** 2 for k in range(2)])
 
-    def velocity(count: int) -> sympy.Matrix:
+    def velocity(count: int) -> tuple[sympy.Matrix, sympy.Expr]:
+        """Return ẇ times det JJᵀ, and det JJᵀ."""
         models = data[:count, :] * w
-        trace = loss_hessian(list(models), weights).trace()
-        jacobian = models.jacobian(weights)
-        slope = gradient(trace, weights)
+        trace = loss_hessian(list(models), (*u, *v)).trace()
+        jacobian = models.jacobian((*u, *v))
+        slope = gradient(trace, (*u, *v))
         gram = jacobian * jacobian.T
-        multipliers = gram.adjugate() * jacobian * slope / gram.det()
-        tangent = slope - jacobian.T * multipliers
-        return (-w.jacobian(weights) * tangent).applyfunc(sympy.cancel)
+        tangent = gram.det() * slope - jacobian.T * (gram.adjugate() * jacobian * slope)
+        return -w.jacobian((*u, *v)) * tangent, gram.det()
 
-    moving = velocity(samples)
-    yield "n < d: w moves", bool(moving[0] != 0 and moving[1] != 0)
-    yield "n < d: along Zw = y", data[0, :] * velocity(1)
-    yield "n = d: w stands still", velocity(2)
+    z = data[0, :]
+    sizes = [u[k] ** 2 + v[k] ** 2 for k in range(2)]
+    pull = sum(16 * z[k] ** 3 * w[k] for k in range(2))
+    pull /= sum(4 * z[k] ** 2 * sizes[k] for k in range(2))
+    moving = [-16 * z[k] ** 2 * w[k] + 4 * z[k] * pull * sizes[k] for k in range(2)]
+    yield "n < d: along Zw = y", z.dot(sympy.Matrix(moving))
+    scaled, determinant = velocity(samples)
+    yield "n < d: w moves", scaled[0] - determinant * moving[0]
+    at = {u[0]: 1, v[0]: 1, u[1]: 1, v[1]: 0}
+    speed = 16 * z[0] * z[1] ** 3 * 2 / (2 * z[0] ** 2 + z[1] ** 2)
+    yield "n < d: from w = (0, 1)", moving[0].subs(at) - speed
+    yield "n < d: it is not 0 there", speed > 0
+    yield "n = d: w stands still", velocity(2)[0]
 
 
 @statement(

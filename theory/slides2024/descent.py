@@ -64,6 +64,7 @@ def least_squares_bias(kept: int = 1) -> Iterator[tuple[str, Any]]:
     yield "the limit solves Ax = b", A * limit - gram.det() * b
     kernel = A[0, :].cross(A[1, :])
     yield "A kernel = 0", A * kernel.T
+    yield "the kernel is not 0", kernel.dot(kernel) - gram.det()
     yield "limit − x₀ ⟂ ker A", (kernel * (limit - gram.det() * origin))[0]
 
 

@@ -122,11 +122,12 @@ def univariate_relu(factor: int = 2) -> Iterator[tuple[str, Any]]:
     )
     bound = 1 + factor * sum(rho[k] * magnitude[k] * products[k] for k in range(2))
     yield "‖ḡ‖² = 1 + 2Σρ|v|AD + squares", square - bound - excess
+    root = sympy.sqrt(5)
+    least = (3 * root / 16, root / 8)  # left of both knots
     for k in range(2):
-        A, D2 = _factors(k, -SIDES[k])
-        smaller = sympy.Min(products[k], A * sympy.sqrt(D2))
-        yield f"g(τ_{k + 1}) ≤ AD", smaller <= products[k]
-        yield f"g(τ_{k + 1}) > 0", smaller > 0
+        both = [A * sympy.sqrt(D2) for A, D2 in (_factors(k, s) for s in (1, -1))]
+        yield f"g(τ_{k + 1})", sympy.Min(*both) - least[k]
+        yield f"g(τ_{k + 1}) ≤ AD", products[k] >= least[k]
     eta, total = sympy.symbols("eta total", real=True)
     bounded = sympy.solve(1 + 2 * total - 2 / eta, total)
     yield "1 + 2∫ ≤ 2/η ⟺ ∫ ≤ 1/η − ½", bounded[0] - (1 / eta - sympy.Rational(1, 2))
