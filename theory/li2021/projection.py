@@ -120,7 +120,7 @@ def tangent_tangent(factor: sympy.Expr = sympy.S.One) -> Iterator[tuple[str, Any
 @statement(
     "li2021/closed-form-projection",
     title="The three blocks on a loss whose limit map is known",
-    claim=r"L = \tfrac12(u^2 - v^2 - 1)^2: \quad \Phi(u, v) = (U, uv/U),\ "
+    claim=r"L = \tfrac12(u^2 - v^2 - 1)^2,\ u > 0: \quad \Phi(u, v) = (U, uv/U), \quad "
     r"U^2 = \tfrac12\bigl(1 + \sqrt{1 + 4u^2v^2}\bigr)",
     hypotheses=(CONSTANT_RANK,),
     reference="theory notes 2.2 and 3.2",
@@ -155,13 +155,15 @@ def closed_form_projection(
     hessians = [at_point(sympy.hessian(f, (u, v))) for f in phi]
     cubes = [at_point(sympy.hessian(loss.diff(x), (u, v))) for x in (u, v)]
     normal, tangent = at_point(sympy.Matrix([u, -v])), at_point(sympy.Matrix([v, u]))
-    square = normal.dot(normal)
-    curvature = normal.dot(at_point(sympy.hessian(loss, (u, v))) * normal) / square
+    square = sympy.cancel(normal.dot(normal))
+    bent = normal.dot(at_point(sympy.hessian(loss, (u, v))) * normal)
+    curvature = sympy.cancel(bent / square)
     for name, a, b, onto, factor in (
         ("normal-normal", normal, normal, tangent, blocks[0]),
         ("tangent-normal", tangent, normal, tangent, blocks[1]),
         ("tangent-tangent", tangent, tangent, normal, blocks[2]),
     ):
-        pushed = sympy.Matrix([a.dot(cube * b) for cube in cubes]) / curvature
-        closed = -factor * onto * onto.dot(pushed) / square
-        yield name, sympy.Matrix([a.dot(h * b) for h in hessians]) - closed
+        pushed = onto.dot(sympy.Matrix([a.dot(cube * b) for cube in cubes]))
+        weight = sympy.cancel(factor * pushed / (curvature * square))
+        moved = sympy.Matrix([a.dot(h * b) for h in hessians]) + weight * onto
+        yield name, moved.applyfunc(sympy.cancel)
