@@ -155,9 +155,9 @@ def sam_full_batch(half: sympy.Expr = HALF) -> Iterator[tuple[str, Any]]:
         hessian = sympy.hessian(loss, X).subs({x: 0 for x in X if x != X[t]})
         secular = (hessian - curvature * sympy.eye(4)).det(method="berkowitz")
         at = {X[t]: 0, curvature: top}
-        slope = -secular.diff(X[t]).subs(at) / secular.diff(curvature, 1).subs(at)
+        slope = -secular.diff(X[t]).subs(at) / secular.diff(curvature).subs(at)
         pushed = sympy.expand(ascended[t]).coeff(rho, 2)
-        yield f"½ρ² ∂λ₁, tangent {t + 1}", pushed - half * slope
+        yield f"½ρ² ∂λ₁, tangent {t + 1}", pushed - half * sympy.cancel(slope)
         yield f"nothing of lower order, tangent {t + 1}", ascended[t] - pushed * rho**2
     ball = half * top * (X[2] ** 2 + X[3] ** 2)
     quadratic = (
