@@ -146,7 +146,8 @@ def trace_bound(size: int = 1) -> Iterator[tuple[str, Any]]:
 @statement(
     "stability/top-eigenvalue-bound",
     title="A stable minimum of SGD has top eigenvalue at most 2/η",
-    claim=r"v^\top Hv \le \tfrac2\eta\|v\|^2 \text{ for all } v, \text{ for every batch size}",
+    claim=r"v^\top Hv \le \tfrac2\eta\|v\|^2 \text{ for all } v, "
+    r"\text{ for every batch size}",
     hypotheses=(INTERPOLATION, STABLE),
     reference="theory notes 9.2",
     scope=Scope.FIXED_SIZE,
