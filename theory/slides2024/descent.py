@@ -94,7 +94,7 @@ def quadratic_stability(threshold: int = 2) -> Iterator[tuple[str, Any]]:
 
 @statement(
     "slides2024/chain-stability",
-    title="Gradient descent leaves every minimum of the scalar chain if η > 1/L",
+    title="Every minimum of the scalar chain repels gradient descent if η > 1/L",
     claim=r"\lambda_{\max}(\nabla^2R) = 2\sum_k w_k^{-2} \ge 2L, \quad "
     r"DG = I - \eta\nabla^2R \text{ expands} \iff \eta\lambda_{\max} > 2",
     reference="Slides, 2/η; theory notes 9.1 and 6.7",
