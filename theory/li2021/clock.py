@@ -81,11 +81,11 @@ def row(
     of_loss: sympy.Expr,
     constant: sympy.Expr,
     rate: sympy.Expr,
-) -> Iterator[tuple[str, Any]]:
-    """Compare the update with c∇²L, and (c/4)Tr ∇²L with κF."""
-    yield f"{name}: Σ = c∇²L", update - constant * hessian(of_loss)
+) -> list[tuple[str, Any]]:
+    """Return the defects of Σ = c∇²L and of (c/4)Tr ∇²L = κF."""
+    matched = update - constant * hessian(of_loss)
     slow = constant / 4 * hessian(of_loss).trace() - rate * hessian(sympy.S.One).trace()
-    yield f"{name}: (c/4) Tr ∇²L = κF", slow
+    return [(f"{name}: Σ = c∇²L", matched), (f"{name}: (c/4) Tr ∇²L = κF", slow)]
 
 
 @statement(
