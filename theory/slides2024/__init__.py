@@ -1,0 +1,1 @@
+"""Statements of the slides on implicit bias and sharpness, and their corrections."""
