@@ -12,7 +12,14 @@ from theory.statement import Statement
 __all__ = ["MODULES", "UnknownStatementError", "find", "statements"]
 
 #: modules of theory, in the order of the sources; each opens with its definitions
-MODULES = ("gatmiry2024.convexity",)
+MODULES = (
+    "gatmiry2024.convexity",
+    "diagonal.flow",
+    "diagonal.flattest",
+    "diagonal.descent",
+    "matrix.sensing",
+    "matrix.deep",
+)
 
 
 class UnknownStatementError(ValueError):
