@@ -19,6 +19,8 @@ MODULES = (
     "diagonal.descent",
     "matrix.sensing",
     "matrix.deep",
+    "deeplinear.sharpness",
+    "deeplinear.dynamics",
 )
 
 

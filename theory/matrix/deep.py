@@ -164,20 +164,19 @@ def deep_minimum(power: int = 2) -> Iterator[tuple[str, Any]]:
     matrix = a * sympy.diag(*s) * b.T
     for depth in (2, 3, 4):
         share = sympy.Rational(1, depth)
-        mean = 4**share * nuclear ** (power * (1 - share))
+        mean = 4**share * nuclear ** (2 - 2 * share)
         outer, inner = sympy.sqrt(2 * nuclear / mean), sympy.sqrt(nuclear**2 / mean)
         layers = [outer * half * b.T]
         layers += [inner * sympy.eye(2)] * (depth - 2)
         layers += [outer * a * half]
-        yield (
-            f"L = {depth}: the product is M",
-            (_product(layers) - matrix).applyfunc(sympy.powsimp),
-        )
-        least = least_deep_trace(nuclear, 2, 2, depth) / 2
+        difference = (_product(layers) - matrix).applyfunc(sympy.powsimp)
+        yield f"L = {depth}: the product is M", difference
         terms = [square_norm(p) * square_norm(q) for p, q in _around(layers)]
-        for term in terms:
-            yield f"L = {depth}: all terms are equal", sympy.simplify(term) - mean
-        yield f"L = {depth}: the least G", depth * mean - least
+        reached = sum(sympy.simplify(term) for term in terms)
+        claimed = depth * 4**share * nuclear ** (power * (1 - share))
+        yield f"L = {depth}: G", sympy.simplify(reached - claimed)
+        oracle = least_deep_trace(nuclear, 2, 2, depth)
+        yield f"L = {depth}: the closed form", sympy.simplify(2 * reached - oracle)
 
 
 @statement(
@@ -188,9 +187,9 @@ def deep_minimum(power: int = 2) -> Iterator[tuple[str, Any]]:
     hypotheses=(RANK_ONE_RIP, WIDE),
     reference="Gatmiry et al. 2023; theory notes 5.2",
     scope=Scope.FIXED_SIZE,
-    control={"power": 1},
+    control={"halves": 1},
 )
-def rip_sandwich(power: int = 2) -> Iterator[tuple[str, Any]]:
+def rip_sandwich(halves: int = 2) -> Iterator[tuple[str, Any]]:
     """Both Tr ∇²L and 2G are sums over columns p and rows q of the same rank-one terms.
 
     Tr ∇²L = 2ΣΣ (1/n)Σ_i⟨A_i, pqᵀ⟩² and 2G = 2ΣΣ |p|²|q|²: compare term by term.  Then
@@ -203,16 +202,15 @@ def rip_sandwich(power: int = 2) -> Iterator[tuple[str, Any]]:
         for i in range(2):
             for j in range(2):
                 p, q = left[:, i], right[j, :]
-                measured += 2 * (p.T * a * q.T)[0] ** power
+                measured += 2 * (p.T * a * q.T)[0] ** 2
                 ideal += 2 * square_norm(p) * square_norm(q)
     yield "the trace, term by term", _trace([a], layers) - measured
     yield "2G, term by term", ideal - 2 * _g(layers)
-    delta = sympy.Symbol("delta", positive=True)  # any δ < 1: δ = r/(1 + r)
-    delta = delta / (1 + delta)
-    least = sympy.Symbol("nu", positive=True)
+    ratio, least = sympy.symbols("rho nu", positive=True)
+    delta = ratio / (1 + ratio)  # any 0 < δ < 1
     for depth in (2, 3, 4):
-        growth = (1 + delta) / (1 - delta)
-        worst = growth ** sympy.Rational(depth, 2 * (depth - 1)) * least
+        exponent = sympy.Rational(depth, halves * (depth - 1))
+        worst = ((1 + delta) / (1 - delta)) ** exponent * least
         low = (1 - delta) * least_deep_trace(worst, 2, 2, depth)
         high = (1 + delta) * least_deep_trace(least, 2, 2, depth)
         yield f"L = {depth}: the exponent", sympy.simplify(low - high)
