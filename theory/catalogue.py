@@ -21,6 +21,7 @@ MODULES = (
     "matrix.deep",
     "deeplinear.sharpness",
     "deeplinear.dynamics",
+    "relu",
 )
 
 

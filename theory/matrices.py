@@ -49,9 +49,7 @@ def square_norm(matrix: sympy.Matrix) -> sympy.Expr:
     return sum((entry**2 for entry in matrix), sympy.S.Zero)
 
 
-def gradient(
-    expression: sympy.Expr, variables: Iterable[sympy.Symbol]
-) -> sympy.Matrix:
+def gradient(expression: sympy.Expr, variables: Iterable[sympy.Symbol]) -> sympy.Matrix:
     """Return the column of first derivatives."""
     return sympy.Matrix([expression.diff(variable) for variable in variables])
 
@@ -65,9 +63,7 @@ def hessian_trace(
     expression: sympy.Expr, variables: Iterable[sympy.Symbol]
 ) -> sympy.Expr:
     """Return the trace of the matrix of second derivatives."""
-    return sum(
-        (expression.diff(variable, 2) for variable in variables), sympy.S.Zero
-    )
+    return sum((expression.diff(variable, 2) for variable in variables), sympy.S.Zero)
 
 
 def lagrange_squares(left: sympy.Matrix, right: sympy.Matrix) -> sympy.Expr:
@@ -80,10 +76,6 @@ def lagrange_squares(left: sympy.Matrix, right: sympy.Matrix) -> sympy.Expr:
     """
     pairs = list(zip(left, right, strict=True))
     return sum(
-        (
-            (a * d - b * c) ** 2
-            for i, (a, b) in enumerate(pairs)
-            for c, d in pairs[:i]
-        ),
+        ((a * d - b * c) ** 2 for i, (a, b) in enumerate(pairs) for c, d in pairs[:i]),
         sympy.S.Zero,
     )

@@ -5,8 +5,8 @@ r"""The setting of deep linear regression, as symbols.
     R = \tfrac1n \|y - X w\|^2 = (w - w^*)^\top \hatΣ (w - w^*) + R_{\min}, \quad
     \hatΣ = X^\top X / n, \quad w^* = \hatΣ^{-1} X^\top y / n,
 
-with W_1, ..., W_{L−1} hidden layers and W_L one row.  S = λ_max(∇²R), S_min is its least
-value over the global minimisers, a = w*ᵀΣ̂w*/‖w*‖², and
+with W_1, ..., W_{L−1} hidden layers and W_L one row.  S = λ_max(∇²R), S_min is its
+least value over the global minimisers, a = w*ᵀΣ̂w*/‖w*‖², and
 
 .. math::
     q_k = (W_L \cdots W_{k+1})^\top, \quad
@@ -70,9 +70,7 @@ def covariance() -> tuple[sympy.Matrix, sympy.Symbol, sympy.Matrix]:
     return low * sympy.eye(2) + b * b.T, low, b
 
 
-def risk(
-    layers: Layers, sigma: sympy.Matrix, target: sympy.Matrix
-) -> sympy.Expr:
+def risk(layers: Layers, sigma: sympy.Matrix, target: sympy.Matrix) -> sympy.Expr:
     """Return R − R_min."""
     error = product(layers).T - target
     return (error.T * sigma * error)[0]

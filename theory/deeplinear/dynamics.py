@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import sympy
@@ -15,7 +16,7 @@ from theory.deeplinear.definitions import (
     risk,
     rows,
 )
-from theory.matrices import gradient, hessian, matrix_of, square_norm
+from theory.matrices import hessian, matrix_of, square_norm
 from theory.statement import Scope, statement
 
 
@@ -47,28 +48,32 @@ def balancedness(sign: int = -1) -> Iterator[tuple[str, Any]]:
 
 
 @statement(
-    "deeplinear/balanced-sharpness",
-    title="Balanced minimisers are aligned, with equal norms",
-    claim=r"W_{k+1}^\top W_{k+1} = W_k W_k^\top \implies \|q_1\|^{2} = "
-    r"\|w^*\|^{2 - 2/L}",
+    "deeplinear/balanced-scale",
+    title="Balanced minimisers have rank-one layers and one scale",
+    claim=r"W_{k+1}^\top W_{k+1} = W_k W_k^\top \implies \|q_1\|^2 = "
+    r"\|w^*\|^{2 - 2/L},\; S = 2\|w^*\|^{2-2/L} \lambda_{\max}(\hat\Sigma + (L-1)"
+    r"\hat\Sigma^{1/2}\hat w\hat w^\top\hat\Sigma^{1/2})",
     reference="theory notes 6.3",
     scope=Scope.FIXED_SIZE,
-    control={"power": 3},
+    control={"power": 2},
 )
-def balanced_sharpness(power: int = 2) -> Iterator[tuple[str, Any]]:
-    """Replace W_kW_kᵀ by W_{k+1}ᵀW_{k+1} from the bottom: ‖w‖² = ‖W_L‖^{2L}.
+def balanced_scale(power: int = 3) -> Iterator[tuple[str, Any]]:
+    """Put W_kW_kᵀ = W_{k+1}ᵀW_{k+1} − D_k into ‖w‖² and ‖q_1‖², from the bottom.
 
-    Shown for depth 2, where balance is W_1W_1ᵀ = W_2ᵀW_2: then W_1 = σ e ŵᵀ with
-    W_2 = σeᵀ, because W_1 has a left kernel; and W_1ᵀW_2ᵀ = w*.
+    Depth 3: at D = 0, ‖w‖² = ‖W_3‖⁶ and ‖q_1‖² = ‖W_3‖⁴ = ‖w‖^(4/3), the scale t of
+    deeplinear/s-min-attained; what is orthogonal to W_3ᵀ is a left kernel of W_2.
     """
-    low, upper = matrix_of("p", 2, 2), matrix_of("q", 1, 2)
-    kernel = sympy.Matrix([-upper[1], upper[0]])  # orthogonal to W_2ᵀ
-    imbalance = upper.T * upper - low * low.T
-    leak = square_norm(kernel.T * low)
-    yield "W_1 has rank one", leak + (kernel.T * imbalance * kernel)[0]
-    w = product([low, upper]).T
-    fourth = square_norm(upper) ** power
-    yield "‖w‖² = ‖W_2‖⁴", square_norm(w) - fourth + (upper * imbalance * upper.T)[0]
+    layers = layers_of(3)
+    d1, d2 = (p.T * p - below * below.T for below, p in pairwise(layers))
+    top, q1, w = layers[2], rows(layers)[0], product(layers)
+    size = square_norm(top)
+    kernel = sympy.Matrix([-top[1], top[0]])
+    leak = square_norm(kernel.T * layers[1])
+    yield "W_2 has rank one", leak + (kernel.T * d2 * kernel)[0]
+    yield "‖q_1‖² = ‖W_3‖⁴", square_norm(q1) + (top * d2 * top.T)[0] - size**2
+    lost = (q1 * d1 * q1.T)[0] + 2 * size * (top * d2 * top.T)[0]
+    lost -= square_norm(top * d2)
+    yield "‖w‖² = ‖W_3‖⁶", square_norm(w) + lost - size**power
 
 
 @statement(
@@ -82,21 +87,18 @@ def balanced_sharpness(power: int = 2) -> Iterator[tuple[str, Any]]:
     control={"factor": 8},
 )
 def polyak_lojasiewicz(factor: int = 4) -> Iterator[tuple[str, Any]]:
-    """Keep only the first layer, ∂R/∂W_1 = 2q_1(Σ̂(w − w*))ᵀ; the rest is squares.
+    """Keep only the first layer, ∂R/∂W_1 = 2q_1(Σ̂(w − w*))ᵀ; the others only add.
 
-    |Σ̂e|² − λ e·Σ̂e = (λ + |b|²)(b·e)² for Σ̂ = λI + bbᵀ.  Depth 3.  The last part shows
-    that the constant is the best one: b = 0.
+    |Σ̂e|² − λ e·Σ̂e = (λ + |b|²)(b·e)² for Σ̂ = λI + bbᵀ; depth 3.
     """
     sigma, low, b = covariance()
     layers, target = layers_of(3), matrix_of("w", 2, 1)
     error = product(layers).T - target
     loss = risk(layers, sigma, target)
-    parts = [square_norm(_matrix_gradient(loss, layer)) for layer in layers]
+    first = square_norm(_matrix_gradient(loss, layers[0]))
     head = square_norm(rows(layers)[0])
     squares = 4 * head * (low + square_norm(b)) * (b.T * error)[0] ** 2
-    yield "the first layer", parts[0] - factor * low * head * loss - squares
-    every = sum(square_norm(gradient(loss, layer)) for layer in layers)
-    yield "the other layers only add", every - parts[0] - parts[1] - parts[2]
+    yield "the first layer", first - factor * low * head * loss - squares
 
 
 @statement(
@@ -144,7 +146,7 @@ def whitened_bound(factor: int = 2) -> Iterator[tuple[str, Any]]:
     control={"factor": 3},
 )
 def whitened_attained(factor: int = 2) -> Iterator[tuple[str, Any]]:
-    """∇²R = 2JᵀJ, and JJᵀ is diagonal: Σ_k s_i^{2(L−k)/L} s_j^{2(k−1)/L} for entry (i, j).
+    """∇²R = 2JᵀJ, and JJᵀ is diagonal: Σ_k s_i^{2(L−k)/L} s_j^{2(k−1)/L} at (i, j).
 
     Each is at most that of i = j = 1, where s_1 = (x + δ)^L ≥ s_2 = x^L: the
     difference has no negative coefficient.

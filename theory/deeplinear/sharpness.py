@@ -70,7 +70,7 @@ def sharpness(factor: int = 2) -> Iterator[tuple[str, Any]]:
     control={"factor": 1},
 )
 def sharpness_factor(factor: int = 2) -> Iterator[tuple[str, Any]]:
-    """The second derivatives of w multiply Σ̂(w − w*), which is 0.
+    """At w = w* the second derivatives of w are multiplied by 0.
 
     So the nonzero spectrum of ∇²R is that of 2Σ̂^½BΣ̂^½.
     """
@@ -187,16 +187,18 @@ def first_bound(factor: int = 2) -> Iterator[tuple[str, Any]]:
         quotient = (test.T * matrix * test)[0] / square_norm(test)
         least = depth * (p * q ** (depth - 1)) ** sympy.Rational(1, depth)
         form = t * p + gain * q
-        yield f"L = {depth}: the quotient", quotient - form.subs(
-            {p: square_norm(moved) / inner, q: inner}
+        yield (
+            f"L = {depth}: the quotient",
+            quotient - form.subs({p: square_norm(moved) / inner, q: inner}),
         )
         squares = sum((k + 1) * x ** (depth - 2 - k) * y**k for k in range(depth - 1))
         mean = factor * depth * x * y ** (depth - 1) / 2
         am_gm = x**depth + (depth - 1) * y**depth - mean
         yield f"L = {depth}: AM-GM", am_gm - (x - y) ** 2 * squares
         best = (q / p) ** sympy.Rational(depth - 1, depth)
-        yield f"L = {depth}: equality", sympy.powsimp(
-            sympy.expand(form.subs(t, best) - least), force=True
+        yield (
+            f"L = {depth}: equality",
+            sympy.powsimp(sympy.expand(form.subs(t, best) - least), force=True),
         )
         bound = factor * depth * size ** sympy.Rational(2 * depth - 2, depth)
         white = minimal_sharpness(sympy.eye(2), sympy.Matrix([3, 4]), depth)
@@ -206,8 +208,8 @@ def first_bound(factor: int = 2) -> Iterator[tuple[str, Any]]:
 @statement(
     "deeplinear/minimal-sharpness-algebraic",
     title="The least sharpness is an algebraic number",
-    claim=r"(S_{\min}/2)^L = \min_{0 < r \le 1/\Lambda} (L-1)^{L-1} g(r)^{L-1}/r, \quad "
-    r"g(r) = w^{*\top} \hat\Sigma (I - r\hat\Sigma)^{-1} w^*",
+    claim=r"(S_{\min}/2)^L = \min_{0 < r \le 1/\Lambda} (L-1)^{L-1} g(r)^{L-1}/r, "
+    r"\quad g(r) = w^{*\top} \hat\Sigma (I - r\hat\Sigma)^{-1} w^*",
     hypotheses=(FULL_RANK,),
     reference="derived here from theory notes 6.2",
     scope=Scope.FIXED_SIZE,
@@ -240,16 +242,19 @@ def minimal_sharpness_algebraic(shift: int = 0) -> Iterator[tuple[str, Any]]:
     terms = [c[k] / (1 - r * s[k]) for k in range(2)]
     g = sum(terms)
     log_terms = [term * sympy.log(term).diff(r, 2) for term in terms]
-    spread = terms[0] * terms[1] * (
-        sympy.log(terms[0]).diff(r) - sympy.log(terms[1]).diff(r)
-    ) ** 2
+    spread = (
+        terms[0]
+        * terms[1]
+        * (sympy.log(terms[0]).diff(r) - sympy.log(terms[1]).diff(r)) ** 2
+    )
     yield (
         "ln g is convex",
         g**2 * sympy.log(g).diff(r, 2) - g * sum(log_terms) - spread,
     )
-    yield "each term is log-convex", log_terms[0] - terms[0] * s[0] ** 2 / (
-        1 - r * s[0]
-    ) ** 2
+    yield (
+        "each term is log-convex",
+        log_terms[0] - terms[0] * s[0] ** 2 / (1 - r * s[0]) ** 2,
+    )
     least = minimal_sharpness(sympy.diag(1, 4), sympy.Matrix([1, 0]), 2)
     yield "an end point", least - 8 / sympy.sqrt(3)
     sigma, w = sympy.diag(1, 2), sympy.Matrix([1, 1])

@@ -80,7 +80,8 @@ def label_noise_step(factor: int = 4) -> Iterator[tuple[str, Any]]:
             ratio = sympy.cancel(ratio.subs(noise, sigma))
             drift[k] += sympy.log(ratio).diff(eta, 2).subs(eta, 0) / 2 / 2
     for k in range(2):
-        yield f"mean drift, k = {k}", drift[k] + 4 * factor * net.moment(k) * sigma**2 / 4
+        rate = 4 * factor * net.moment(k)
+        yield f"mean drift, k = {k}", drift[k] + rate * sigma**2 / 4
 
 
 @statement(
@@ -102,7 +103,8 @@ def lasso(penalty: int = 1) -> Iterator[tuple[str, Any]]:
     u, v, y, noise, z = sympy.symbols("u v y epsilon z", real=True)
     root, sigma = sympy.symbols("h sigma", positive=True)  # η = h²
     loss = (z * (u**2 - v**2) - y - noise) ** 2 / 2
-    mu, tau, zs = (sympy.symbols(f"{name}_:2", real=True) for name in ("mu", "tau", "z"))
+    mu, tau = (sympy.symbols(f"{name}_:2", real=True) for name in ("mu", "tau"))
+    zs = sympy.symbols("z_:2", real=True)
     pull = sum(zs[i] * mu[i] for i in range(2)) / 2
     moment = sum(entry**2 for entry in zs) / 2
     w = sympy.Symbol("w", real=True)

@@ -22,7 +22,7 @@ from theory.statement import Scope, statement
     control={"factor": 2},
 )
 def trace(factor: int = 4) -> Iterator[tuple[str, Any]]:
-    """The terms of the residuals cancel between u_k and v_k: it holds off Γ as well."""
+    """Residuals cancel between u_k and v_k, so it holds off Γ as well."""
     net = Network()
     claimed = sum(net.moment(k) * (net.u[k] ** 2 + net.v[k] ** 2) for k in range(2))
     yield "trace", net.trace() - factor * claimed
@@ -50,7 +50,7 @@ def flattest_is_l1(weighted: bool = True) -> Iterator[tuple[str, Any]]:
         squares = sum(2 * net.moment(k) * rest[k] ** 2 for k in range(2))
         yield f"gap at signs {signs}", net.trace() / 4 - norm - squares
         w = sympy.symbols("w_:2", positive=True)
-        flattest = {}
+        flattest: dict[sympy.Symbol, sympy.Expr] = {}
         for k in range(2):
             live, dead = (net.u, net.v) if signs[k] > 0 else (net.v, net.u)
             flattest |= {live[k]: sympy.sqrt(w[k]), dead[k]: sympy.S.Zero}
@@ -68,7 +68,7 @@ def flattest_is_l1(weighted: bool = True) -> Iterator[tuple[str, Any]]:
     control={"second": 1},
 )
 def not_unweighted_l1(second: int = 2) -> Iterator[tuple[str, Any]]:
-    """Follow the closed form with A = 4t + ¼ ln 2: w_0 tends to 2, w_1 dies as e^(−32t).
+    """Follow the closed form with A = 4t + ¼ ln 2: w_0 → 2, w_1 dies as e^(−32t).
 
     The off-support rate is 16 c_k(1 − |ρ_k|) with the certificate ρ_1 = z_1 z_0/c_1.
     """

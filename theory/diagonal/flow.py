@@ -60,7 +60,7 @@ def closed_form(rate: int = 16, gain: int = 4) -> Iterator[tuple[str, Any]]:
     control={"rate": 8},
 )
 def product_law(rate: int = 16) -> Iterator[tuple[str, Any]]:
-    """The multiplier enters u̇_k/u_k and v̇_k/v_k with opposite signs and cancels."""
+    """Add u̇_k/u_k and v̇_k/v_k: the multiplier has opposite signs and cancels."""
     net = Network()
     velocity = net.sharpness_velocity(matrix_of("alpha", 2, 1))
     for k in range(2):
@@ -88,7 +88,7 @@ def _potential(w: sympy.Expr, s: sympy.Expr, ell: sympy.Expr) -> sympy.Expr:
     control={"gain": 2},
 )
 def convex_program(gain: int = 4) -> Iterator[tuple[str, Any]]:
-    """The gradient at w(t) is ZᵀA, a multiplier of Zw = y; the Hessian is positive.
+    """At w(t) the gradient is ZᵀA, normal to Zw = y; the Hessian is positive.
 
     The objective is a sum over k, so one coordinate is all sizes.
     """
@@ -116,7 +116,7 @@ def convex_program(gain: int = 4) -> Iterator[tuple[str, Any]]:
     control={"rate": 8},
 )
 def limit_is_l1(rate: int = 16) -> Iterator[tuple[str, Any]]:
-    """Write arcsinh as a logarithm: −ln 2s_k grows like 16c_k t, all else is bounded."""
+    """Write arcsinh as a logarithm: −ln 2s_k grows like 16c_k t, the rest is bounded."""
     x, s, s0, c = sympy.symbols("x s s_0 c", positive=True)
     ell = sympy.Symbol("ell", real=True)
     root = sympy.sqrt(x**2 + 4 * s**2)
@@ -136,7 +136,8 @@ def limit_is_l1(rate: int = 16) -> Iterator[tuple[str, Any]]:
 @statement(
     "diagonal/dead-coordinate",
     title="A coordinate with u_k = 0 can never turn positive",
-    claim=r"u_k(0) = 0 \implies u_k(t) = 0 \text{ and } w_k(t) \le 0 \text{ for all } t",
+    claim=r"u_k(0) = 0 \implies u_k(t) = 0 \text{ and } w_k(t) \le 0 "
+    r"\text{ for all } t",
     hypotheses=(ZERO_LOSS,),
     reference="theory notes 3.6",
     scope=Scope.FIXED_SIZE,

@@ -183,7 +183,8 @@ def deep_minimum(power: int = 2) -> Iterator[tuple[str, Any]]:
     "matrix/rip-sandwich",
     title="Rank-one RIP suffices for the trace to follow the nuclear norm",
     claim=r"(1-\delta)\, 2G \le \operatorname{Tr}\nabla^2 L \le (1+\delta)\, 2G, \quad "
-    r"\|\hat M\|_* \le \left(\tfrac{1+\delta}{1-\delta}\right)^{L/(2(L-1))} \min \|M\|_*",
+    r"\|\hat M\|_* \le \left(\tfrac{1+\delta}{1-\delta}\right)^{L/(2(L-1))} "
+    r"\min \|M\|_*",
     hypotheses=(RANK_ONE_RIP, WIDE),
     reference="Gatmiry et al. 2023; theory notes 5.2",
     scope=Scope.FIXED_SIZE,

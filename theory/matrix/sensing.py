@@ -143,8 +143,10 @@ def nuclear_measured(factor: int = 4) -> Iterator[tuple[str, Any]]:
     control={"corner": 1},
 )
 def completion_is_weighted(corner: int = 2) -> Iterator[tuple[str, Any]]:
-    """Frequencies of rows and columns weight the norm.  For N = ((a, b), (c, x)) with
-    a² ≤ bc, ‖N‖_*² = ‖N‖² + 2|ax − bc| ≥ (b + c)² + (x − a)², since |r| ≥ −r.
+    """Weight rows and columns by their frequencies, and complete both ways.
+
+    For N = ((a, b), (c, x)) with a² ≤ bc the least norm is at x = a, because
+    ‖N‖_*² = ‖N‖² + 2|ax − bc| ≥ (b + c)² + (x − a)² by |r| ≥ −r.
 
     The control has three equal entries, where both solutions are x = 1.
     """
@@ -183,7 +185,7 @@ def completion_is_weighted(corner: int = 2) -> Iterator[tuple[str, Any]]:
     control={"residual": 1},
 )
 def psd_trace(residual: int = 0) -> Iterator[tuple[str, Any]]:
-    """∇f_i = (A_i + A_iᵀ)U.  Off L = 0 the residuals add terms, as the control shows."""
+    """∇f_i = (A_i + A_iᵀ)U; off L = 0 the residuals add terms, as the control shows."""
     measurements = [matrix_of(name, 2, 2) for name in "AB"]
     u, targets = matrix_of("u", 2, 2), matrix_of("b", 2, 1)
     traced = hessian_trace(_loss(measurements, u * u.T, targets), u)
@@ -204,7 +206,7 @@ def psd_trace(residual: int = 0) -> Iterator[tuple[str, Any]]:
     control={"factor": 2},
 )
 def quadratic_network(factor: int = 4) -> Iterator[tuple[str, Any]]:
-    """It is the symmetric case with A_i = x_i x_iᵀ; here from the network's loss."""
+    """Take A_i = x_i x_iᵀ in the symmetric case; here from the network's loss."""
     inputs = [matrix_of(name, 2, 1) for name in "xy"]
     u, targets = matrix_of("u", 2, 2), sympy.symbols("b_:2", real=True)
     outputs = [square_norm(u.T * x) for x in inputs]
