@@ -74,8 +74,8 @@ def _patterns(samples: int, units: int) -> Iterator[list[tuple[int, ...]]]:
 @statement(
     "relu/trace",
     title="Trace of the Hessian of a two-layer ReLU network",
-    claim=r"\operatorname{Tr}\nabla^2 L = \tfrac1n \sum_{i,j} \left[\max(w_j^\top x_i, 0)"
-    r"^2 + a_j^2\, 1_{w_j^\top x_i > 0} \|x_i\|^2\right]",
+    claim=r"\operatorname{Tr}\nabla^2 L = \tfrac1n \sum_{i,j} \left["
+    r"\max(w_j^\top x_i, 0)^2 + a_j^2\, 1_{w_j^\top x_i > 0} \|x_i\|^2\right]",
     hypotheses=(SMOOTH,),
     reference="theory notes 10",
     scope=Scope.FIXED_SIZE,

@@ -35,44 +35,14 @@ from theory.statement import Scope, statement
     claim=r"S = 2 \lambda_{\max}(\hat\Sigma^{1/2} B \hat\Sigma^{1/2})",
     hypotheses=(MINIMISER,),
     reference="Marion and Chizat 2024; theory notes 6.1",
-    scope=Scope.RANDOM_POINTS,
-    control={"factor": 1},
-)
-def sharpness(factor: int = 2) -> Iterator[tuple[str, Any]]:
-    """∇²R = 2GΣ̂Gᵀ with G = ∂w/∂W, and GᵀG = B: the nonzero spectra agree.
-
-    Characteristic polynomials are compared; y has a part orthogonal to the inputs, so
-    the least risk is positive.  Depths 2 and 3, exact rational layers.
-    """
-    mu = sympy.Symbol("mu")
-    x, t = matrix_of("x", 3, 2), sympy.Symbol("t", real=True)
-    normal = x[:, 0].cross(x[:, 1])
-    for depth in (2, 3):
-        layers = layers_of(depth)
-        entries = [entry for layer in layers for entry in layer]
-        at = random_rationals([*entries, *x, t], seed=depth, largest=3)
-        y = (x * product(layers).T + t * normal).subs(at)
-        loss = square_norm(y - x.subs(at) * product(layers).T) / 3
-        found = hessian(loss, entries).subs(at).charpoly(mu).as_expr()
-        sigma = (x.T * x).subs(at) / 3
-        small = (factor * curvature(layers).subs(at) * sigma).charpoly(mu).as_expr()
-        yield f"L = {depth}", found - mu ** (len(entries) - 2) * small
-
-
-@statement(
-    "deeplinear/sharpness-factor",
-    title="The Hessian at a minimiser factors through the end-to-end vector",
-    claim=r"\nabla^2 R = 2 G \hat\Sigma G^\top, \quad G = \partial w / \partial W, "
-    r"\quad G^\top G = B",
-    hypotheses=(MINIMISER,),
-    reference="theory notes 6.1",
     scope=Scope.FIXED_SIZE,
     control={"factor": 1},
 )
-def sharpness_factor(factor: int = 2) -> Iterator[tuple[str, Any]]:
-    """At w = w* the second derivatives of w are multiplied by 0.
+def sharpness(factor: int = 2) -> Iterator[tuple[str, Any]]:
+    """At w = w* the Hessian is 2GΣ̂Gᵀ with G = ∂w/∂W, and GᵀG = B: one spectrum.
 
-    So the nonzero spectrum of ∇²R is that of 2Σ̂^½BΣ̂^½.
+    Depths 2 and 3.  Then characteristic polynomials at an exact point whose targets
+    have a part orthogonal to the inputs, so that the least risk is positive.
     """
     sigma, _, _ = covariance()
     target = matrix_of("w", 2, 1)
@@ -84,7 +54,17 @@ def sharpness_factor(factor: int = 2) -> Iterator[tuple[str, Any]]:
         found = hessian(risk(layers, sigma, target), entries).subs(reached)
         slope = whole.jacobian(entries).T
         yield f"L = {depth}: Hessian", found - factor * slope * sigma * slope.T
-        yield f"L = {depth}: B", slope.T * slope - curvature(layers)
+        yield f"L = {depth}: GᵀG", slope.T * slope - curvature(layers)
+    mu, layers = sympy.Symbol("mu"), layers_of(2)
+    entries = [entry for layer in layers for entry in layer]
+    at = random_rationals(entries, seed=2, largest=3)
+    inputs = sympy.Matrix([[1, 2], [0, 1], [2, -1]])
+    normal = inputs[:, 0].cross(inputs[:, 1])
+    y = inputs * product(layers).T.subs(at) + normal
+    loss = square_norm(y - inputs * product(layers).T) / 3
+    found = hessian(loss, entries).subs(at).charpoly(mu).as_expr()
+    small = factor * curvature(layers).subs(at) * inputs.T * inputs / 3
+    yield "spectrum", found - mu**4 * small.charpoly(mu).as_expr()
 
 
 @statement(
@@ -132,14 +112,14 @@ def lower_bound(gain: int = 2) -> Iterator[tuple[str, Any]]:
     control={"gain": 2},
 )
 def s_min_attained(gain: int = 1) -> Iterator[tuple[str, Any]]:
-    """Multiply the layers; depths 2, 3 and 4, every scale σ and all directions.
+    """Multiply the layers; depths 2, 3 and 4, every scale σ and direction ŵ.
 
     Hence S_min = 2 min_t λ_max(tΣ̂ + (L−1)t^(−1/(L−1)) Σ̂^½w*w*ᵀΣ̂^½), convex in ln t: the
     quadratic form is e^s times one square plus e^(−s/(L−1)) times another.
     """
     scale, size = sympy.symbols("sigma omega", positive=True)
-    turn = sympy.symbols("tau_:2", real=True)
-    e, direction = (rotation(tau)[:, 0] for tau in turn)
+    direction = rotation(sympy.Symbol("tau", real=True))[:, 0]
+    e = rotation(sympy.Integer(2))[:, 0]  # any: hidden units may be turned
     target = size * direction
     log = sympy.Symbol("s", real=True)
     squares = sympy.symbols("x_:2", positive=True)

@@ -116,7 +116,7 @@ def convex_program(gain: int = 4) -> Iterator[tuple[str, Any]]:
     control={"rate": 8},
 )
 def limit_is_l1(rate: int = 16) -> Iterator[tuple[str, Any]]:
-    """Write arcsinh as a logarithm: −ln 2s_k grows like 16c_k t, the rest is bounded."""
+    """Write arcsinh as a logarithm: −ln 2s_k grows like 16c_k t, no other term."""
     x, s, s0, c = sympy.symbols("x s s_0 c", positive=True)
     ell = sympy.Symbol("ell", real=True)
     root = sympy.sqrt(x**2 + 4 * s**2)

@@ -228,12 +228,11 @@ def quadratic_network(factor: int = 4) -> Iterator[tuple[str, Any]]:
 def one_measurement(factor: int = 4) -> Iterator[tuple[str, Any]]:
     """In the singular coordinates of A the trace minus 4bσ_min is a sum of squares.
 
-    A = P diag(σ + δ, σ) Qᵀ with σ > 0 and δ ≥ 0; b < 0 is b > 0 with −V.
+    A = P diag(σ + δ, σ) Qᵀ with σ > 0, δ ≥ 0 and one Q; b < 0 is b > 0 with −V.
     """
     low, b = sympy.symbols("sigma b", positive=True)
     more = sympy.Symbol("delta", nonnegative=True)
-    tau = sympy.symbols("tau_:2", real=True)
-    left, right = rotation(tau[0]), rotation(tau[1])
+    left, right = rotation(sympy.Symbol("tau", real=True)), rotation(sympy.Integer(2))
     u, v = matrix_of("u", 2, 2), matrix_of("v", 2, 2)
     a = left * sympy.diag(low + more, low) * right.T
     traced = hessian_trace(_loss([a], u * v.T, [b]), [*u, *v])
