@@ -10,6 +10,7 @@ import sympy
 
 from theory.closed_forms import diagonal_flow, weighted_l1
 from theory.diagonal.definitions import Network
+from theory.matrices import hessian_trace
 from theory.statement import Scope, statement
 
 
@@ -54,6 +55,9 @@ def flattest_is_l1(weighted: bool = True) -> Iterator[tuple[str, Any]]:
         for k in range(2):
             live, dead = (net.u, net.v) if signs[k] > 0 else (net.v, net.u)
             flattest |= {live[k]: sympy.sqrt(w[k]), dead[k]: sympy.S.Zero}
+        reached = net.w.subs(flattest)
+        wanted = sympy.Matrix([signs[k] * w[k] for k in range(2)])
+        yield f"any w of signs {signs} is reached", reached - wanted
         attained = net.trace().subs(flattest) / 4 - sum(c[k] * w[k] for k in range(2))
         yield f"attained at signs {signs}", attained
 
@@ -73,7 +77,10 @@ def not_unweighted_l1(second: int = 2) -> Iterator[tuple[str, Any]]:
     The off-support rate is 16 c_k(1 − |ρ_k|) with the certificate ρ_1 = z_1 z_0/c_1.
     """
     z, y = sympy.Matrix([[1, second]]), sympy.Matrix([2])
-    c = [entry**2 for entry in z]
+    u, v = sympy.symbols("u_:2", real=True), sympy.symbols("v_:2", real=True)
+    prediction = sum(z[k] * (u[k] ** 2 - v[k] ** 2) for k in range(2))
+    sharpness = hessian_trace((prediction - y[0]) ** 2 / 2, (*u, *v))
+    c = [sharpness.diff(x, 2) / 8 for x in u]  # the trace is 4 Σ c (u² + v²)
     value, weighted = weighted_l1(z, y, c)
     _, plain = weighted_l1(z, y, [1, 1])
     yield "one flattest vertex", weighted == [sympy.Matrix([2, 0])]
@@ -82,7 +89,7 @@ def not_unweighted_l1(second: int = 2) -> Iterator[tuple[str, Any]]:
     t = sympy.Symbol("t", positive=True)
     lift = 4 * t + sympy.log(2) / 4
     pairs = [diagonal_flow(1, 1, c[k], t, z[k] * lift) for k in range(2)]
-    w = [u**2 - v**2 for u, v in pairs]
+    w = [p**2 - q**2 for p, q in pairs]
     limits = [sympy.limit(sympy.expand(entry), t, sympy.oo) for entry in w]
     yield "the flow ends there", sympy.Matrix(limits) - weighted[0]
     rate = 16 * c[1] * (1 - sympy.Rational(z[1] * z[0], c[1]))

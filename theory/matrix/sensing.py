@@ -116,6 +116,7 @@ def nuclear_measured(factor: int = 4) -> Iterator[tuple[str, Any]]:
     The last point is balanced, U = V = I with orthogonal measurements: equality.
     """
     u, v, b = matrix_of("u", 2, 2), matrix_of("v", 2, 2), matrix_of("b", 2, 1)
+    share = sympy.Rational(factor, 4)  # of the closed form
     draws = (((3, 1, 0, 2), (1, -1, 2, 1)), ((0, 1, 5, -2), (2, 2, -1, 0)))
     points = (((1, 2, 0, 1), (2, -1, 1, 1)), ((1, 0, 3, -1), (0, 1, 1, 4)))
     for entries in draws:
@@ -124,12 +125,12 @@ def nuclear_measured(factor: int = 4) -> Iterator[tuple[str, Any]]:
         for left, right in points:
             at = dict(zip([*u, *v], [*left, *right], strict=True))
             product = (u * v.T).subs(at)
-            bound = least_matrix_trace(measurements, product) * factor / 4
+            bound = share * least_matrix_trace(measurements, product)
             yield "the trace is not less", bool(traced.subs(at) >= bound)
     measurements = [rotation(sympy.Integer(2)), rotation(sympy.Integer(3))]
     traced = hessian_trace(_loss(measurements, u * v.T, b), [*u, *v])
     at = dict(zip([*u, *v], [1, 0, 0, 1] * 2, strict=True))
-    bound = least_matrix_trace(measurements, sympy.eye(2)) * factor / 4
+    bound = share * least_matrix_trace(measurements, sympy.eye(2))
     yield "balanced", traced.subs(at) - bound
 
 
@@ -151,7 +152,7 @@ def completion_is_weighted(corner: int = 2) -> Iterator[tuple[str, Any]]:
     The control has three equal entries, where both solutions are x = 1.
     """
     x = sympy.Symbol("x", real=True)
-    seen = {(0, 0): 1, (0, 1): corner, (1, 0): corner}
+    seen = ((0, 0), (0, 1), (1, 0))
     units = [sympy.zeros(2, 2) for _ in seen]
     for unit, place in zip(units, seen, strict=True):
         unit[place] = 1
