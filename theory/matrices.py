@@ -14,6 +14,7 @@ __all__ = [
     "matrix_of",
     "rotation",
     "square_norm",
+    "symmetric_of",
 ]
 
 
@@ -28,6 +29,20 @@ def matrix_of(name: str, rows: int, columns: int) -> sympy.Matrix:
     return sympy.Matrix(
         rows, columns, lambda i, j: sympy.Symbol(f"{name}_{i}{j}", real=True)
     )
+
+
+def symmetric_of(name: str) -> sympy.Matrix:
+    """Return a symmetric 2 × 2 matrix of real symbols.
+
+    Examples
+    --------
+    >>> symmetric_of("s")
+    Matrix([
+    [s_00, s_01],
+    [s_01, s_11]])
+    """
+    full = matrix_of(name, 2, 2)
+    return sympy.Matrix([[full[0], full[1]], [full[1], full[3]]])
 
 
 def rotation(tau: sympy.Expr) -> sympy.Matrix:

@@ -169,6 +169,7 @@ def whitened_attained(factor: int = 2) -> Iterator[tuple[str, Any]]:
         for k in range(1, 4):
             gap = sympy.Poly(sympy.expand(gram[0, 0] - gram[k, k]), x, more)
             yield f"L = {depth}: the others", all(c > 0 for c in gap.coeffs())
+            yield f"L = {depth}: equal at s_1 = s_2", gap.as_expr().subs(more, 0)
 
 
 @statement(

@@ -11,7 +11,6 @@ from theory.closed_forms import minimal_sharpness, sharpness_at_scale
 from theory.deeplinear.definitions import (
     FULL_RANK,
     MINIMISER,
-    covariance,
     curvature,
     layers_of,
     product,
@@ -24,6 +23,7 @@ from theory.matrices import (
     matrix_of,
     rotation,
     square_norm,
+    symmetric_of,
 )
 from theory.reduction import random_rationals
 from theory.statement import Scope, statement
@@ -44,7 +44,7 @@ def sharpness(factor: int = 2) -> Iterator[tuple[str, Any]]:
     Depths 2 and 3.  Then characteristic polynomials at an exact point whose targets
     have a part orthogonal to the inputs, so that the least risk is positive.
     """
-    sigma, _, _ = covariance()
+    sigma = symmetric_of("sigma")
     target = matrix_of("w", 2, 1)
     for depth in (2, 3):
         layers = layers_of(depth)
@@ -62,6 +62,7 @@ def sharpness(factor: int = 2) -> Iterator[tuple[str, Any]]:
     normal = inputs[:, 0].cross(inputs[:, 1])
     y = inputs * product(layers).T.subs(at) + normal
     loss = square_norm(y - inputs * product(layers).T) / 3
+    yield "the least risk is positive", bool(loss.subs(at) > 0)
     found = hessian(loss, entries).subs(at).charpoly(mu).as_expr()
     small = factor * curvature(layers).subs(at) * inputs.T * inputs / 3
     yield "spectrum", found - mu**4 * small.charpoly(mu).as_expr()
@@ -134,7 +135,10 @@ def s_min_attained(gain: int = 1) -> Iterator[tuple[str, Any]]:
         yield f"L = {depth}: B", curvature(layers) - claimed
         form = sympy.exp(log) * squares[0]
         form += (depth - 1) * sympy.exp(-share * log) * squares[1]
-        yield f"L = {depth}: convex in ln t", bool(form.diff(log, 2).is_positive)
+        bend = sympy.exp(log) * squares[0]
+        bend += share * sympy.exp(-share * log) * squares[1]
+        yield f"L = {depth}: bend in ln t", form.diff(log, 2) - bend
+        yield f"L = {depth}: convex in ln t", bool(bend.is_positive)
 
 
 @statement(
@@ -154,7 +158,7 @@ def first_bound(factor: int = 2) -> Iterator[tuple[str, Any]]:
     for Σ̂ = I; depths 2, 3 and 4.
     """
     w, t = matrix_of("w", 2, 1), sympy.Symbol("t", positive=True)
-    root = sympy.Matrix(2, 2, sympy.symbols("k_0 k_1 k_1 k_2", real=True))
+    root = symmetric_of("k")
     sigma, test = root * root, root * w
     moved, inner = sigma * w, (w.T * sigma * w)[0]
     x, y, size = sympy.symbols("x y omega", positive=True)
@@ -201,7 +205,7 @@ def minimal_sharpness_algebraic(shift: int = 0) -> Iterator[tuple[str, Any]]:
     This is the determinant of a rank-one change; λ is the top one if r < 1/Λ, and
     ln g is convex as the logarithm of a sum of log-convex terms 1/(1 − rσ).
     """
-    sigma, _, _ = covariance()
+    sigma = symmetric_of("sigma")
     w, r = matrix_of("w", 2, 1), sympy.Symbol("r", positive=True)
     root = sympy.Symbol("nu", positive=True)  # λ = ν^(L−1), r = ρ^(L−1): no powers
     rho = sympy.Symbol("rho", positive=True)

@@ -16,7 +16,13 @@ from typing import Any
 import sympy
 
 from theory.closed_forms import least_matrix_trace, nuclear_norm
-from theory.matrices import hessian_trace, matrix_of, rotation, square_norm
+from theory.matrices import (
+    hessian_trace,
+    matrix_of,
+    rotation,
+    square_norm,
+    symmetric_of,
+)
 from theory.statement import Hypothesis, Scope, statement
 
 WIDE = Hypothesis("wide-factors", "U and V have k ≥ rank M columns")
@@ -83,10 +89,7 @@ def nuclear(factor: int = 4) -> Iterator[tuple[str, Any]]:
     """
     tau, sigma = sympy.symbols("tau sigma", real=True)
     u, v = matrix_of("u", 2, 2), matrix_of("v", 2, 2)
-    roots = [
-        sympy.Matrix(2, 2, sympy.symbols(f"{x}_00 {x}_01 {x}_01 {x}_11", real=True))
-        for x in "pq"
-    ]  # symmetric, and D is the square
+    roots = [symmetric_of(name) for name in "pq"]  # D is the square
 
     def least(u: sympy.Matrix, v: sympy.Matrix) -> sympy.Expr:
         return 2 * (square_norm(roots[0] * u) + square_norm(roots[1] * v))
