@@ -82,7 +82,7 @@ def _patterns(samples: int, units: int) -> Iterator[list[tuple[int, ...]]]:
     control={"factor": 2},
 )
 def trace(factor: int = 1) -> Iterator[tuple[str, Any]]:
-    """Linear in w_j and in a_j separately: Tr ∇²L is the mean of ‖∇f‖²."""
+    """As f is linear in w_j and in a_j separately, Tr ∇²L is the mean of ‖∇f‖²."""
     inputs = [matrix_of(name, 2, 1) for name in "xz"]
     for pattern in _patterns(2, 2):
         net = Network(inputs, pattern, biased=False)

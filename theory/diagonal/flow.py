@@ -116,7 +116,7 @@ def convex_program(gain: int = 4) -> Iterator[tuple[str, Any]]:
     control={"rate": 8},
 )
 def limit_is_l1(rate: int = 16) -> Iterator[tuple[str, Any]]:
-    """Write arcsinh as a logarithm: −ln 2s_k grows like 16c_k t, no other term."""
+    """Open arcsinh: −ln 2s_k ~ 16c_k t is the only term that grows."""
     x, s0, c = sympy.symbols("x s_0 c", positive=True)
     ell = sympy.Symbol("ell", real=True)
     scale = s0 * sympy.exp(-rate * c * T)

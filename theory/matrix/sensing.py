@@ -26,6 +26,9 @@ from theory.matrices import (
 from theory.statement import Hypothesis, Scope, statement
 
 WIDE = Hypothesis("wide-factors", "U and V have k ≥ rank M columns")
+SPANNING = Hypothesis(
+    "spanning-measurements", "D₁ and D₂ are invertible; else the least value is a limit"
+)
 ZERO_LOSS = Hypothesis("zero-loss", "f_i = b_i for all i")
 REFLECTION = sympy.diag(1, -1)
 
@@ -77,7 +80,7 @@ def trace(swapped: bool = False) -> Iterator[tuple[str, Any]]:
     title="Over all factorisations of M the least trace is a nuclear norm",
     claim=r"\min_{UV^\top = M} \operatorname{Tr}\nabla^2 L = "
     r"4 \|D_1^{1/2} M D_2^{1/2}\|_*",
-    hypotheses=(WIDE,),
+    hypotheses=(WIDE, SPANNING),
     reference="Ding et al. 2024; theory notes 4.1",
     scope=Scope.FIXED_SIZE,
     control={"factor": 5},
