@@ -1,0 +1,1 @@
+"""The quadratically overparametrised linear model."""

@@ -1,0 +1,1 @@
+"""Matrix sensing and deep matrix factorisation."""
