@@ -148,9 +148,11 @@ class ProjectionError(ManifoldFlowError):
 class IntegrationError(ManifoldFlowError):
     """The flow could not reach its end; ``trajectory`` holds the path so far."""
 
-    def __init__(self, message: str, trajectory: Trajectory) -> None:
-        self.trajectory = trajectory
-        super().__init__(message)
+    def __init__(self, reason: str, trajectory: Trajectory) -> None:
+        self.reason, self.trajectory = reason.rstrip("."), trajectory
+        super().__init__(
+            f"{self.reason}. The path so far is in the exception's .trajectory."
+        )
 
 
 class Interrupted(IntegrationError, KeyboardInterrupt):

@@ -304,7 +304,6 @@ def _answer(
     )
     if path.status.success:
         return trajectory
-    message = f"{path.message}. The path so far is in the exception's .trajectory."
     if isinstance(path.cause, KeyboardInterrupt):
-        raise Interrupted(message, trajectory) from path.cause
-    raise IntegrationError(message, trajectory) from path.cause
+        raise Interrupted(path.message, trajectory) from path.cause
+    raise IntegrationError(path.message, trajectory) from path.cause

@@ -10,12 +10,13 @@ import json
 import lzma
 import math
 import os
+import stat
 import subprocess
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,14 @@ from numpy.typing import NDArray
 
 from manifold_flow.errors import FileFormatError
 
-__all__ = ["provenance", "read", "write", "write_text"]
+__all__ = [
+    "provenance",
+    "read",
+    "refuse_unwritable",
+    "run_file",
+    "write",
+    "write_text",
+]
 
 SCHEMA = "manifold_flow/1"
 RECEIPT = "receipt"
@@ -87,9 +95,7 @@ def write(
     Path
         The file written.
     """
-    path = Path(path)
-    if path.suffix != ".npz":
-        path = path.with_name(path.name + ".npz")
+    path = run_file(path)
     text = json.dumps({"schema": SCHEMA, **receipt}, allow_nan=True)
     packed = np.frombuffer(text.encode(), dtype=np.uint8)
     with _replacing(path) as temporary, open(temporary, "wb") as stream:
@@ -105,18 +111,70 @@ def write_text(path: str | Path, text: str) -> Path:
     return path
 
 
+def run_file(path: str | Path) -> Path:
+    """Return the name under which a run is saved: with the suffix .npz.
+
+    Parameters
+    ----------
+    path : str or Path
+        As the user gave it.
+
+    Returns
+    -------
+    Path
+        The same, or with .npz added.
+
+    Raises
+    ------
+    FileFormatError
+        If it names no file.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+        return path
+    if os.path.isdir(path):  # never raises; "" is the folder we are in
+        raise FileFormatError(
+            f"cannot write {path}: it is a directory. Name a file in it, such as "
+            f"{path / 'run.npz'}."
+        )
+    return path.with_name(path.name + ".npz")
+
+
+def refuse_unwritable(path: str | Path) -> None:
+    """Raise where a file could not be written; called before the work it is to hold.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; folders on the way are made.
+
+    Raises
+    ------
+    FileFormatError
+        If the name is a directory or too long, or its folder takes no file.
+    """
+    _temporary_beside(Path(path)).unlink()
+
+
+def _temporary_beside(path: Path) -> Path:
+    """Make an empty file in the folder of the target."""
+    try:
+        # lstat, because is_dir and exists may hide that a name is too long
+        with suppress(FileNotFoundError):
+            if stat.S_ISDIR(path.lstat().st_mode):
+                raise IsADirectoryError("it is a directory")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".manifold_flow.")
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"cannot write {path}: {error}") from error
+    os.close(handle)
+    return Path(name)
+
+
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside the target that replaces it on success only."""
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a directory")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".manifold_flow.")
-        os.close(handle)
-    except OSError as error:
-        raise FileFormatError(f"cannot write {path}: {error}") from error
-    temporary = Path(name)
+    temporary = _temporary_beside(path)
     try:
         yield temporary
         umask = os.umask(0)

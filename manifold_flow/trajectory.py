@@ -97,8 +97,10 @@ class Trajectory:
     def __repr__(self) -> str:
         """Return four lines: why it ended, sharpness, constraint, cost."""
         details = self.details
+        word = self.status.value.partition(":")[0]
+        why = self.message.removeprefix(f"{word}: ")  # the name says it already
         lines = [
-            f"{self.status.name} at slow time {self.times[-1]:.6g}: {self.message}",
+            f"{self.status.name} at slow time {self.times[-1]:.6g}: {why}",
             f"{details.get('mover', 'trajectory')}, loss {details.get('loss', '?')}",
             f"max |residual| {self._last_residual()}; drift before projection "
             f"{self.drift:.1e}",
