@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.errors import DataError, FileFormatError, ShapeError
 
-__all__ = ["as_finite", "digits", "gaussian", "load", "uniform"]
+__all__ = ["as_finite", "as_real", "digits", "gaussian", "load", "uniform"]
 
 Array = NDArray[np.float64]
 Rng = None | int | np.random.Generator | np.random.SeedSequence
@@ -42,6 +42,35 @@ UNREADABLE = (
 )
 #: no dataset this library can follow is larger; refuse before allocating
 MAX_ENTRIES = 200_000_000
+
+
+def as_real(name: str, value: ArrayLike) -> Array:
+    """Return ``value`` as a float64 array of any shape; one that is one already, as is.
+
+    Parameters
+    ----------
+    name : str
+        What the array is called in error messages.
+    value : array-like
+        Lists, ints and floats of any size are promoted.
+
+    Returns
+    -------
+    array
+        The same numbers.
+
+    Raises
+    ------
+    DataError
+        If it is not an array of real numbers.
+    """
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "cmM":
+            raise TypeError("complex numbers and dates have no order of size")
+        return array.astype(float, copy=False)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{name} is not an array of real numbers: {error}.") from error
 
 
 def as_finite(name: str, value: ArrayLike, ndim: int) -> Array:
@@ -68,13 +97,7 @@ def as_finite(name: str, value: ArrayLike, ndim: int) -> Array:
     ShapeError
         If it has another number of dimensions or is empty.
     """
-    try:
-        kind = np.asarray(value).dtype.kind
-        if kind in "cmM":
-            raise TypeError("complex numbers and dates have no order of size")
-        array = np.array(value, dtype=float)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{name} is not an array of real numbers: {error}.") from error
+    array = as_real(name, value).copy()
     if ndim == 1 and array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != ndim or array.size == 0:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import reprlib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActivationError",
+    "ArgumentError",
     "DataError",
     "DegenerateEigenvalueError",
     "DerivativeError",
@@ -55,6 +57,22 @@ class ShapeError(ManifoldFlowError, ValueError):
         self.expected, self.got = expected, got
         super().__init__(
             f"{what}: expected shape {expected}, got {got}. {advice}".rstrip()
+        )
+
+
+class ArgumentError(ManifoldFlowError, TypeError):
+    """An object of another kind than the function takes; says which kind it takes."""
+
+    def __init__(self, name: str, wanted: type, got: object, advice: str = "") -> None:
+        self.wanted, self.got = wanted, got
+        if got is None or isinstance(got, str):
+            found = reprlib.repr(got)
+        elif isinstance(got, type):
+            found = f"the class {got.__name__}"
+        else:
+            found = f"of type {type(got).__name__}"
+        super().__init__(
+            f"{name} is {found} where a {wanted.__name__} is needed. {advice}".rstrip()
         )
 
 
@@ -196,8 +214,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {spelled[close[0]]!r}?" if close else "."
 
 
+def require(name: str, value: object, wanted: type, advice: str = "") -> None:
+    """Raise an ArgumentError unless ``value`` is of the kind a function takes."""
+    if not isinstance(value, wanted):
+        raise ArgumentError(name, wanted, value, advice)
+
+
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C", bound=type)
 
 
 def suggest_keywords(function: Callable[P, R]) -> Callable[P, R]:
@@ -213,3 +238,9 @@ def suggest_keywords(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return checked
+
+
+def suggests_keywords(kind: C) -> C:
+    """Let the generated constructor of a dataclass suggest keywords."""
+    kind.__init__ = suggest_keywords(kind.__init__)  # type: ignore[misc]
+    return kind

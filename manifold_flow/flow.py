@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from manifold_flow.datasets import as_finite, as_real
 from manifold_flow.errors import (
     DataError,
     IntegrationError,
@@ -17,7 +18,9 @@ from manifold_flow.errors import (
     OffManifoldError,
     RankDeficientJacobianError,
     ShapeError,
+    require,
     suggest_keywords,
+    suggests_keywords,
 )
 from manifold_flow.linearization import REGULAR_MARGIN
 from manifold_flow.manifold import ZeroLossManifold
@@ -56,6 +59,7 @@ class Flow(ABC):
         """Return the same flow on another manifold (the reduced one)."""
 
 
+@suggests_keywords
 @dataclass(frozen=True, eq=False)
 class LimitingFlow(Flow):
     r"""Riemannian gradient flow :math:`\dot\theta = -\text{rate}\,\mathrm{grad}_M S`.
@@ -85,6 +89,8 @@ class LimitingFlow(Flow):
     rate: float = 1.0
 
     def __post_init__(self) -> None:
+        require("manifold", self.manifold, ZeroLossManifold)
+        require("sharpness", self.sharpness, Sharpness, "Pass mf.HessianTrace().")
         if not (np.isfinite(self.rate) and self.rate > 0):
             raise DataError(
                 f"rate = {self.rate}: a limiting flow needs a positive rate, or it "
@@ -181,6 +187,7 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     >>> path.status.name, (path.end.round(8) + 0.0).tolist()  # the ellipse's flat end
     ('STATIONARY', [2.0, 0.0])
     """
+    require("flow", flow, Flow, "Optimizers run in mf.simulate().")
     start = _checked_start(flow.manifold, start)
     asked = None if times is None else _checked_times(times)
     limits = Limits(rtol, atol, gtol, max_step, first_step, max_steps, time_limit)
@@ -229,7 +236,7 @@ def _constraint(flow: Flow, start: Array) -> Constraint:
 
 
 def _checked_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
-    point = np.array(start, dtype=float)
+    point = as_finite("start", start, 1).copy()
     here = manifold.linearize(point)
     violation, tolerance = float(np.abs(here.residual).max()), manifold.tolerance(point)
     if violation > tolerance:
@@ -245,7 +252,7 @@ def _checked_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
 
 
 def _checked_times(times: ArrayLike) -> Array:
-    asked = np.atleast_1d(np.array(times, dtype=float))
+    asked = np.atleast_1d(as_real("times", times).copy())
     if asked.ndim != 1 or asked.size == 0:
         raise ShapeError("times", "(T,) with T >= 1", asked.shape)
     if not np.isfinite(asked).all() or asked[0] < 0 or (np.diff(asked) <= 0).any():

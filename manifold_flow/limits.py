@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import singledispatch
 
-from manifold_flow.errors import NoLimitingFlowError
+from manifold_flow.errors import NoLimitingFlowError, require
 from manifold_flow.flow import LimitingFlow
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.optimizers import LabelNoiseSGD
@@ -64,6 +64,7 @@ def _label_noise_sgd(
     Then :math:`dY/dT = -\tfrac{c}{4}\, \mathrm{grad}_M \mathrm{Tr}\,\nabla^2 L` with
     :math:`T = \eta^2 k` (theory.md §0.3; the constants c in §0.4).
     """
+    require("manifold", manifold, ZeroLossManifold)
     if optimizer.model is not manifold.model:
         raise NoLimitingFlowError(
             "the optimizer and the manifold have different models, so they have no "

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from manifold_flow.datasets import as_real
 from manifold_flow.errors import DataError, ShapeError, UnknownNameError
 
 __all__ = ["SquaredLoss"]
@@ -81,7 +82,7 @@ class SquaredLoss:
         if name not in FORMULAS:
             raise UnknownNameError("loss", normalization, FORMULAS)
         weights = np.ones(n_residuals) if sample_weights is None else sample_weights
-        weights = np.array(weights, dtype=float)
+        weights = as_real("sample_weights", weights).copy()
         if weights.shape != (n_residuals,):
             raise ShapeError(
                 "sample_weights", (n_residuals,), weights.shape, "One weight a sample."

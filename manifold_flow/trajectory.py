@@ -183,21 +183,18 @@ def load(path: str | Path) -> Trajectory:
     """
     arrays, receipt = storage.read(path)
     try:
-        times, points = arrays["times"], arrays["points"]
-        if times.ndim != 1 or len(times) != len(points):
-            raise FileFormatError(
-                f"{path}: times have shape {times.shape}, points {points.shape}."
-            )
+        _check_receipt(path, receipt)
+        _check_arrays(path, arrays)
         diagnostics: dict[str, Any] = {
             name: arrays[name] for name in DIAGNOSTICS if name in arrays
         }
         return Trajectory(
-            times=times,
+            times=arrays["times"],
             status=Status[receipt["status"]],
             message=str(receipt["message"]),
-            reduced_points=points,
-            n_evaluations=int(receipt["n_evaluations"]),
-            n_steps=int(receipt["n_steps"]),
+            reduced_points=arrays["points"],
+            n_evaluations=receipt["n_evaluations"],
+            n_steps=receipt["n_steps"],
             drift=float(receipt["drift"]),
             seconds=float(receipt["seconds"]),
             details={
@@ -211,3 +208,35 @@ def load(path: str | Path) -> Trajectory:
         if isinstance(error, FileFormatError):
             raise
         raise FileFormatError(f"{path} is not a saved trajectory: {error}.") from error
+
+
+def _check_receipt(path: str | Path, receipt: Mapping[str, Any]) -> None:
+    if receipt["kind"] != "trajectory":
+        raise FileFormatError(
+            f"{path} holds a {receipt['kind']!r}, not a trajectory. Read it with the "
+            "function that belongs to what wrote it."
+        )
+    for name in ("n_evaluations", "n_steps"):
+        if type(receipt[name]) is not int or receipt[name] < 0:
+            raise FileFormatError(f"{path}: {name} = {receipt[name]!r} is no count.")
+    for name in ("drift", "seconds"):
+        if not float(receipt[name]) >= 0:
+            raise FileFormatError(f"{path}: {name} = {receipt[name]!r} is below 0.")
+
+
+def _check_arrays(path: str | Path, arrays: Mapping[str, Array]) -> None:
+    times, points = arrays["times"], arrays["points"]
+    for name in ("times", "points", *(set(DIAGNOSTICS) & set(arrays))):
+        array = arrays[name]
+        if array.dtype != float:
+            raise FileFormatError(f"{path}: {name} holds {array.dtype}, not float64.")
+        wanted = (2, 3) if name == "points" else (1,)
+        if array.ndim not in wanted or len(array) != len(times) or array.size == 0:
+            raise FileFormatError(
+                f"{path}: times have shape {times.shape}, {name} {array.shape}; every "
+                "time needs its row."
+            )
+    if not np.isfinite(points).all():
+        raise FileFormatError(f"{path}: points are not finite.")
+    if not np.isfinite(times).all() or (np.diff(times) < 0).any():
+        raise FileFormatError(f"{path}: times are not finite and increasing.")

@@ -200,6 +200,13 @@ def test_geomstats_import_leaves_no_trace_in_numpy():
     assert before == after
 
 
+def test_geomstats_import_warns_nobody():
+    code = "from manifold_flow._compat import import_geomstats as get\n"
+    code += "get('geometry.base'); get('geometry.euclidean')"
+    done = run(sys.executable, "-W", "error", "-c", code)
+    assert done.returncode == 0, done.stderr
+
+
 def best_of_five(*command: str) -> float:
     seconds = []
     for _ in range(5):

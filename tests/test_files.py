@@ -255,6 +255,36 @@ def test_a_run_whose_arrays_disagree_is_refused(tmp_path, path):
         mf.load(file)
 
 
+LONG = np.arange(4.0)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "changes", "message"),
+    [
+        ({"sharpness": LONG}, {}, "every time needs its row"),
+        ({"residual": np.ones((3, 2))}, {}, "every time needs its row"),
+        ({"rank_margin": np.array(["a", "b", "c"])}, {}, "holds <U1, not float64"),
+        ({"points": np.ones(3)}, {}, "every time needs its row"),
+        ({"points": np.full((3, 12), np.nan)}, {}, "points are not finite"),
+        ({"points": np.ones((3, 12), complex)}, {}, "holds complex128"),
+        ({"times": np.array([0.0, np.nan, 1.0])}, {}, "times are not finite and"),
+        ({"times": np.array([0.0, 2.0, 1.0])}, {}, "times are not finite and"),
+        ({}, {"kind": "report"}, "holds a 'report', not a trajectory"),
+        ({}, {"n_steps": -1}, "n_steps = -1 is no count"),
+        ({}, {"n_evaluations": 2.5}, "n_evaluations = 2.5 is no count"),
+        ({}, {"drift": -1e-9}, "drift = -1e-09 is below 0"),
+        ({}, {"seconds": "long"}, "not a saved trajectory"),
+        ({}, {"details": [1]}, "not a saved trajectory"),
+    ],
+)
+def test_a_malformed_run_is_refused(tmp_path, path, arrays, changes, message):
+    file = path.save(tmp_path / "run.npz")
+    saved, receipt = receipt_of(file)
+    rewrite(file, saved | arrays, receipt | changes)
+    with pytest.raises(FileFormatError, match=message):
+        mf.load(file)
+
+
 def test_data_is_no_saved_run(tmp_path):
     np.savez(tmp_path / "data.npz", X=TABLE)
     with pytest.raises(FileFormatError, match="no receipt"):

@@ -93,9 +93,8 @@ class DiagonalLinearNetwork(Model):
         return 2.0 * np.tile(self.inputs, 2) * self._signed(params)
 
     def _signed(self, params: Array) -> Array:
-        return np.concatenate(
-            [params[..., : self.n_features], -params[..., self.n_features :]], axis=-1
-        )
+        u, v = np.split(self._checked(params), 2, axis=-1)
+        return np.concatenate([u, -v], axis=-1)
 
     def contracted_hessian(self, params: Array, directions: Array) -> Array:
         # D²r_i = 2 diag(x_i, −x_i), whatever the point

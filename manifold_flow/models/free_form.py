@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from manifold_flow.datasets import as_real
 from manifold_flow.errors import DataError, ModelError, ShapeError, suggest_keywords
 from manifold_flow.linearization import Linearization
 from manifold_flow.loss import SquaredLoss
@@ -188,7 +189,7 @@ def _check_point(check_at: ArrayLike | None, n_params: int) -> Array:
         raise ModelError(f"n_params = {n_params}: a model has at least one parameter.")
     if check_at is None:
         return np.random.default_rng(0).standard_normal(n_params)
-    point = np.array(check_at, dtype=float)
+    point = as_real("check_at", check_at).copy()
     if point.shape != (n_params,):
         raise ShapeError("check_at", (n_params,), point.shape)
     return point

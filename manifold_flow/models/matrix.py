@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.datasets import as_finite
+from manifold_flow.datasets import as_finite, as_real
 from manifold_flow.errors import ModelError, ShapeError, suggest_keywords
 from manifold_flow.linearization import DenseLinearization
 from manifold_flow.loss import SquaredLoss
@@ -138,12 +138,13 @@ class MatrixSensing(Model):
 
     def predict(self, params: Array, inputs: ArrayLike) -> Array:
         """Return ⟨A, U Vᵀ⟩ for other measurement matrices A, shape (..., k)."""
-        matrices = np.asarray(inputs, dtype=float)
+        matrices = as_real("inputs", inputs)
         if matrices.shape[1:] != (self.n_rows, self.n_columns):
             raise ShapeError(
                 "inputs", ("k", self.n_rows, self.n_columns), matrices.shape
             )
-        flat = self.matrix(params).reshape(*params.shape[:-1], -1)
+        product = self.matrix(params)
+        flat = product.reshape(*product.shape[:-2], -1)
         return flat @ matrices.reshape(len(matrices), -1).T
 
     def linearize(self, params: Array) -> DenseLinearization:

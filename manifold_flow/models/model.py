@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from manifold_flow.datasets import as_real
 from manifold_flow.errors import DataError, ModelError, ShapeError
 from manifold_flow.linearization import DenseLinearization, Linearization
 from manifold_flow.loss import SquaredLoss
@@ -110,8 +111,9 @@ class Model(ABC):
         """Return the loss L(params)."""
         return float(self.loss.value(self.residual(params)))
 
-    def _checked(self, params: Array) -> Array:
+    def _checked(self, params: ArrayLike) -> Array:
         """Refuse parameters of another length; batches have leading dimensions."""
+        params = as_real("params", params)
         if params.shape[-1:] != (self.n_params,):
             raise ShapeError("params", (self.n_params,), params.shape)
         return params
@@ -157,6 +159,7 @@ def dense(model: Model, params: Array) -> DenseLinearization:
     DenseLinearization
         With one Jacobian evaluated.
     """
+    params = as_real("params", params)
     return DenseLinearization(
         model.residual(params),
         model.loss.curvatures,
