@@ -39,12 +39,14 @@ def flow(options: argparse.Namespace) -> int:
     int
         Exit status 0; what goes wrong is raised.
     """
+    import numpy as np
+
     import manifold_flow as mf
     from manifold_flow import storage
 
     if options.out is not None:
         storage.refuse_unwritable(storage.run_file(options.out))
-    data_seed, start_seed = _seeds(options.seed)
+    data_seed, start_seed = np.random.SeedSequence(_seed(options)).spawn(2)
     model = _model(options, data_seed)
     if options.json:  # in words, the result itself ends with them
         for caveat in model.caveats:
@@ -76,15 +78,13 @@ def flow(options: argparse.Namespace) -> int:
     return 0
 
 
-def _seeds(seed: int) -> list[np.random.SeedSequence]:
-    """Return independent seeds for the data and for the start."""
-    import numpy as np
-
+def _seed(options: argparse.Namespace) -> int:
     from manifold_flow.errors import DataError
 
+    seed: int = options.seed
     if seed < 0:
         raise DataError(f"seed = {seed}: must be an integer, 0 or more.")
-    return np.random.SeedSequence(seed).spawn(2)
+    return seed
 
 
 def _model(options: argparse.Namespace, rng: np.random.SeedSequence) -> Model:
@@ -206,13 +206,15 @@ def demo(options: argparse.Namespace) -> int:
     int
         Exit status 0.
     """
+    from manifold_flow import storage
     from manifold_flow.demo import run_demo, write_demo
 
+    storage.refuse_unwritable(Path(options.out) / "report.html")
     demo = run_demo(
         n=options.n,
         width=options.width,
         replicas=options.replicas,
-        seed=options.seed,
+        seed=_seed(options),
         progress=False if options.quiet else None,
     )
     report = write_demo(demo, options.out)

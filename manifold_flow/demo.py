@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_flow import bounds, datasets, plots, references, storage
+from manifold_flow.errors import DataError, HypothesisError
 from manifold_flow.flow import integrate
 from manifold_flow.limits import limiting_flow
 from manifold_flow.manifold import ZeroLossManifold
@@ -21,6 +22,7 @@ from manifold_flow.models.two_layer import TwoLayerNetwork
 from manifold_flow.optimizers import LabelNoiseSGD, simulate
 from manifold_flow.report import Picture, write_report
 from manifold_flow.sharpness import HessianTrace
+from manifold_flow.solvers.choice import LARGEST_DENSE_IMPLICIT
 from manifold_flow.solvers.progress import Report
 from manifold_flow.trajectory import Trajectory
 
@@ -33,6 +35,7 @@ LEARNING_RATE = 0.0005
 NOISE_STD = 8.0
 SLOW_TIME = 0.016
 KEPT = 16
+MOST_REPLICAS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,12 +207,25 @@ def run_demo(
     -------
     Demo
         Trajectories and numbers.
+
+    Raises
+    ------
+    DataError
+        For sizes that would take hours, or fewer than two replicas.
+    HypothesisError
+        If the images are linearly dependent, before anything is computed.
     """
     began = clock.monotonic()
+    _check_sizes(n, width, replicas)
     data, first, noise = np.random.SeedSequence(seed).spawn(3)
     inputs, targets = datasets.digits(n, rng=data)
     # one neuron's share y_i/m of a target is of order 1, so that samples end apart
     model = TwoLayerNetwork(inputs, width * targets, width=width, activation="cubic")
+    if model.caveats:
+        raise HypothesisError(
+            f"{model.caveats[0]}, so the demo has no exact answer to compare with. "
+            "Ask for fewer images, for instance n = 40."
+        )
     manifold = ZeroLossManifold(model)
     start = manifold.random_point(rng=first)
     sgd = LabelNoiseSGD(model, learning_rate=LEARNING_RATE, noise_std=NOISE_STD)
@@ -234,6 +250,20 @@ def run_demo(
         rate=flow.rate,
         seconds=clock.monotonic() - began,
     )
+
+
+def _check_sizes(n: int, width: int, replicas: int) -> None:
+    if n * width > LARGEST_DENSE_IMPLICIT:
+        raise DataError(
+            f"n * width = {n * width}: the flow moves that many coordinates, and above "
+            f"{LARGEST_DENSE_IMPLICIT} its implicit solver takes hours. Use fewer "
+            "images or neurons, or mf.integrate with a time_limit."
+        )
+    if not 2 <= replicas <= MOST_REPLICAS:
+        raise DataError(
+            f"replicas = {replicas}: a 95 % interval needs at least 2, and more than "
+            f"{MOST_REPLICAS} take hours. The default is 64."
+        )
 
 
 def write_demo(demo: Demo, folder: str | Path) -> Path:

@@ -399,6 +399,32 @@ def test_demo_writes_a_report_with_four_pictures(capsys, tmp_path, monkeypatch):
     assert mf.load(tmp_path / "run" / "sgd.npz").points.shape[1] == 4
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--n", "60"], "input rows have rank 52"),
+        (["--n", "50", "--width", "81"], "n * width = 4050"),
+        (["--width", "1000000000000"], "takes hours"),
+        (["--n", "0"], "n = 0 was asked for"),
+        (["--n", "4", "--replicas", "1"], "needs at least 2"),
+        (["--n", "4", "--replicas", "1000000000000"], "take hours"),
+        (["--seed", "-1"], "seed = -1"),
+        (["--out", "/dev/null"], "cannot write /dev/null/report.html"),
+        (["--out", "/dev/null/deep"], "cannot write /dev/null/deep/report.html"),
+    ],
+)
+def test_demo_refuses_before_it_computes(
+    capsys, tmp_path, monkeypatch, arguments, message
+):
+    from manifold_flow import demo
+
+    monkeypatch.setattr(demo, "integrate", None)
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "demo", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
 def test_python_m_is_the_same_program():
     done = subprocess.run(
         [
