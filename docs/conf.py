@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sphinx.errors import ExtensionError
 
-sys.path.insert(0, str(Path(__file__).parent))  # figures.py
+sys.path.insert(0, str(Path(__file__).parent))  # for docs/figures.py
 
 _metadata = configparser.ConfigParser()
 _metadata.read(Path(__file__).parents[1] / "setup.cfg", encoding="utf-8")
@@ -85,7 +85,7 @@ def refuse_pages_without_pictures(app, error):
     """End the build where a page of the gallery shows nothing."""
     if error is not None or app.builder.format != "html":
         return
-    for source in Path(app.srcdir, "gallery").glob("*.py"):
+    for source in Path(app.srcdir, "gallery").glob("plot_*"):
         page = Path(app.outdir, "auto_gallery", source.stem).with_suffix(".html")
         pictures = re.findall(r'<img [^>]*src="\.\./_images/(\S+)"', page.read_text())
         if not pictures:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ActivationError",
     "ArgumentError",
+    "CallbackError",
     "DataError",
     "DegenerateEigenvalueError",
     "DerivativeError",
@@ -76,12 +77,16 @@ class ArgumentError(ManifoldFlowError, TypeError):
         )
 
 
+class CallbackError(ManifoldFlowError):
+    """A user's callback raised; its own error is the ``__cause__``."""
+
+
 class DataError(ManifoldFlowError, ValueError):
     """Inputs, targets or numbers that no computation could use."""
 
 
 class ModelError(ManifoldFlowError, ValueError):
-    """A model that does not define a zero-loss manifold."""
+    """A model that defines no zero-loss manifold, or whose own function raised."""
 
 
 class ActivationError(ManifoldFlowError, ValueError):

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.datasets import as_finite, as_real
+from manifold_flow.datasets import as_finite
 from manifold_flow.errors import (
+    CallbackError,
     DataError,
     IntegrationError,
     Interrupted,
@@ -29,7 +30,7 @@ from manifold_flow.solvers import loop
 from manifold_flow.solvers.choice import METHODS, choose_method
 from manifold_flow.solvers.path import Constraint, Limits, Observation, Path
 from manifold_flow.solvers.progress import Report, reporter
-from manifold_flow.trajectory import Trajectory
+from manifold_flow.trajectory import Status, Trajectory
 
 __all__ = ["Flow", "LimitingFlow", "integrate"]
 
@@ -175,7 +176,7 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
         If the start is no regular point.
     IntegrationError
         If a budget ends, the gradient stops falling, or the velocity breaks down; its
-        ``trajectory`` is the path so far.
+        ``trajectory`` is the path so far.  So does a callback that raises.
 
     Examples
     --------
@@ -210,11 +211,28 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
         limits=limits,
         constraint=_constraint(inner, begin),
         keep_steps=keep_steps,
-        callback=callback and (lambda time, point: callback(time, lift(point))),
+        callback=callback and _guarded(callback, lift),
         report=reporter(progress),
     )
     details = _details(flow, name, reason, limits)
     return _answer(path, lift, details)
+
+
+def _guarded(
+    callback: Callable[[float, Array], object], lift: Callable[[Array], Array]
+) -> Callable[[float, Array], object]:
+    """Tell what a callback raises from a breakdown of the flow."""
+
+    def heard(time: float, point: Array) -> object:
+        try:
+            return callback(time, lift(point))
+        except Exception as error:
+            raise CallbackError(
+                f"the callback raised {type(error).__name__} at slow time {time:.6g}: "
+                f"{error}"
+            ) from error
+
+    return heard
 
 
 def _constraint(flow: Flow, start: Array) -> Constraint:
@@ -252,7 +270,7 @@ def _checked_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
 
 
 def _checked_times(times: ArrayLike) -> Array:
-    asked = np.atleast_1d(as_real("times", times).copy())
+    asked = np.atleast_1d(np.array(times, dtype=float))
     if asked.ndim != 1 or asked.size == 0:
         raise ShapeError("times", "(T,) with T >= 1", asked.shape)
     if not np.isfinite(asked).all() or asked[0] < 0 or (np.diff(asked) <= 0).any():
@@ -290,6 +308,9 @@ def _details(flow: Flow, method: str, reason: str, limits: Limits) -> dict[str, 
 def _answer(
     path: Path, lift: Callable[[Array], Array], details: dict[str, Any]
 ) -> Trajectory:
+    if isinstance(path.cause, CallbackError):
+        path.end(Status.OUT_OF_BUDGET, str(path.cause))
+
     def along(name: str) -> Array:
         return np.array([getattr(seen, name) for seen in path.observations])
 

@@ -56,7 +56,6 @@ def test_objects_of_another_kind(call, message):
     [
         (lambda bad: two_layer(sample_weights=bad), "sample_weights"),
         (lambda bad: mf.CallableModel(tanh_residual, 12, check_at=bad), "check_at"),
-        (lambda bad: mf.integrate(FLOW, START, bad), "times"),
         (lambda bad: mf.integrate(FLOW, bad), "start"),
         (lambda bad: mf.simulate(SGD, bad, 3), "start"),
         (NETWORK.residual, "params"),

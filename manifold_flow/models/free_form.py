@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.datasets import as_real
-from manifold_flow.errors import DataError, ModelError, ShapeError, suggest_keywords
+from manifold_flow.errors import (
+    DataError,
+    ManifoldFlowError,
+    ModelError,
+    ShapeError,
+    suggest_keywords,
+)
 from manifold_flow.linearization import Linearization
 from manifold_flow.loss import SquaredLoss
 from manifold_flow.models.model import (
@@ -120,11 +126,12 @@ class CallableModel(Model):
         )
 
     def residual(self, params: Array) -> Array:
-        value = self._residual(self._checked(params))
+        value = _called("the residual", self._residual, self._checked(params))
         return np.asarray(value, dtype=float).reshape(-1)
 
     def jacobian(self, params: Array) -> Array:
-        matrix = np.asarray(self._jacobian(self._checked(params)), dtype=float)
+        value = _called("jacobian", self._jacobian, self._checked(params))
+        matrix = np.asarray(value, dtype=float)
         if matrix.shape != (self.n_residuals, self.n_params):
             raise ShapeError(
                 "jacobian", (self.n_residuals, self.n_params), matrix.shape
@@ -132,7 +139,8 @@ class CallableModel(Model):
         return matrix
 
     def contracted_hessian(self, params: Array, directions: Array) -> Array:
-        return np.asarray(self._contracted(params, directions), dtype=float).reshape(-1)
+        value = _called("contracted_hessian", self._contracted, params, directions)
+        return np.asarray(value, dtype=float).reshape(-1)
 
     def contracted_third(
         self, params: Array, directions: Array, vector: Array
@@ -164,7 +172,8 @@ class CallableModel(Model):
                 "this model was given by its residuals alone and cannot predict. Pass "
                 "predict=lambda params, inputs: ... to CallableModel."
             )
-        return np.asarray(self._predict(params, np.asarray(inputs)), dtype=float)
+        value = _called("predict", self._predict, params, np.asarray(inputs))
+        return np.asarray(value, dtype=float)
 
     def unflatten(self, params: Array) -> Mapping[str, Array]:
         return {"params": self._checked(params)}
@@ -195,10 +204,24 @@ def _check_point(check_at: ArrayLike | None, n_params: int) -> Array:
     return point
 
 
+def _called(name: str, hook: Callable[..., Any], *arguments: Array) -> Any:
+    """Call a user's function; what it raises becomes an error that a run survives."""
+    try:
+        return hook(*arguments)
+    except ManifoldFlowError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{name} raised {type(error).__name__}: {error} at params of norm "
+            f"{np.linalg.norm(arguments[0]):.6g}, where it should return numbers (NaN "
+            "where it is undefined)."
+        ) from error
+
+
 def _count_residuals(residual: Callable[[Array], Any], point: Array) -> int:
     try:
         value = residual(point.copy())
-    except (IndexError, ValueError, TypeError) as error:
+    except Exception as error:
         raise ModelError(
             f"the residual failed on a float array of shape {point.shape}: {error}. It "
             "takes one flat array of n_params numbers; check n_params and how the "
