@@ -48,6 +48,14 @@ __all__ = [
 class ManifoldFlowError(Exception):
     """Root of every error raised on purpose by manifold_flow."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the message and the numbers, whatever the constructor takes."""
+        return _revived, (type(self), self.args), self.__dict__
+
+
+def _revived(kind: type[ManifoldFlowError], args: tuple[Any, ...]) -> ManifoldFlowError:
+    return kind.__new__(kind, *args)
+
 
 class ShapeError(ManifoldFlowError, ValueError):
     """An array has the wrong shape."""

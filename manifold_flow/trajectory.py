@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,10 @@ __all__ = ["Status", "Trajectory", "load"]
 
 Array = NDArray[np.float64]
 DIAGNOSTICS = ("sharpness", "gradient_norm", "residual", "rank_margin")
+
+
+def _as_they_are(points: Array) -> Array:
+    return points
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,7 +71,7 @@ class Trajectory:
     gradient_norm: Array | None = None
     residual: Array | None = None
     rank_margin: Array | None = None
-    lift: Callable[[Array], Array] = field(default=lambda reduced: reduced)
+    lift: Callable[[Array], Array] = _as_they_are
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "details", dict(self.details))
@@ -89,6 +93,12 @@ class Trajectory:
     def success(self) -> bool:
         """Whether the end is an answer: stationary, completed, or the edge of M."""
         return self.status.success
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the lifted points: a lift knows a whole model, and is a closure."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values |= {"reduced_points": self.points, "lift": _as_they_are}
+        return partial(Trajectory, **values), ()
 
     def __len__(self) -> int:
         """Return the number T of stored times."""

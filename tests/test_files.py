@@ -10,7 +10,7 @@ import pytest
 
 import manifold_flow as mf
 from cases import diagonal
-from manifold_flow import datasets, storage
+from manifold_flow import datasets, errors, storage
 from manifold_flow.errors import (
     DataError,
     FileFormatError,
@@ -185,6 +185,51 @@ def test_a_saved_run_comes_back_bit_for_bit(tmp_path, path):
     assert repr(again) == repr(path)
     assert again.details["versions"]["numpy"] == np.__version__
     assert again.details["loss"].startswith("half_mean")
+
+
+def test_a_run_pickles(path):
+    # more features than samples: its points are kept reduced, and lifted by a closure
+    inputs, targets = datasets.gaussian(2, 4, rng=0)
+    model = mf.TwoLayerNetwork(inputs, targets, 3)
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    reduced = mf.integrate(flow, manifold.random_point(rng=0), [0.0, 0.5])
+    for whole in (path, reduced):
+        again = pickle.loads(pickle.dumps(whole))
+        assert np.array_equal(again.points, whole.points)
+        assert np.array_equal(again.end, whole.end)
+        assert np.array_equal(again.sharpness, whole.sharpness)
+        assert (repr(again), again.details) == (repr(whole), whole.details)
+        assert not again.times.flags.writeable
+
+
+def examples_of_errors(path):
+    return [
+        errors.ShapeError("start", (3,), (4,), "Pass three."),
+        errors.EmptyManifoldError("no zero-loss point", sample=2),
+        errors.UnknownNameError("loss", "summ", ("sum", "mean")),
+        errors.UnknownKeywordError("integrate", "rtoll", ("rtol", "atol")),
+        errors.ArgumentError("model", mf.Model, None),
+        errors.OffManifoldError(1.0, 1e-10),
+        errors.RankDeficientJacobianError("rank 1 of 2", np.array([1.0, 0.0])),
+        errors.ProjectionError("stopped", ((0, 1.0, 0.5),)),
+        errors.IntegrationError("stopped early", path),
+        errors.Interrupted("interrupted", path),
+        errors.DivergenceError("diverged", 3, np.ones(2)),
+        errors.DegenerateEigenvalueError(2.0, 2.0),
+        errors.DataError("nan"),
+    ]
+
+
+def test_every_error_pickles(path):
+    examples = examples_of_errors(path)
+    own = {name for name in errors.__all__ if "__init__" in vars(getattr(errors, name))}
+    assert own <= {type(error).__name__ for error in examples}
+    for error in examples:
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error)
+        assert (str(again), again.args) == (str(error), error.args)
+        assert repr(vars(again)) == repr(vars(error))
 
 
 def test_an_ensemble_comes_back(tmp_path):
