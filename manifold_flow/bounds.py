@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from manifold_flow.activations import Activation
-from manifold_flow.datasets import as_finite
+from manifold_flow.arrays import as_finite
 from manifold_flow.errors import ActivationError, DataError, HypothesisError
 from manifold_flow.models.two_layer import TwoLayerNetwork
 

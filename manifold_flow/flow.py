@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.datasets import as_finite
+from manifold_flow.arrays import as_finite
 from manifold_flow.errors import (
     CallbackError,
     DataError,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.datasets import as_real
+from manifold_flow.arrays import as_real
 from manifold_flow.errors import DataError, ShapeError, UnknownNameError
 
 __all__ = ["SquaredLoss"]

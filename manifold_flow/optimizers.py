@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.datasets import as_real
+from manifold_flow.arrays import as_real, refuse_too_large
 from manifold_flow.errors import (
     DataError,
     DivergenceError,
@@ -211,8 +211,10 @@ def simulate(
     ((3, 3, 4), [0.0, 0.1, 0.2])
     """
     require("optimizer", optimizer, Optimizer, "Flows are followed by mf.integrate().")
-    begin = _checked_start(optimizer.model, start, replicas)
     _check_counts(n_steps=n_steps, every=every, replicas=replicas)
+    begin = _checked_start(optimizer.model, start, replicas)
+    every = every or max(1, n_steps // 100)
+    refuse_too_large("the kept iterates", n_steps // every + 2, *begin.shape)
     generator, report = np.random.default_rng(rng), reporter(progress)
     reduction = optimizer.model.reduction()
     inner = optimizer.on(reduction.model)
@@ -257,7 +259,8 @@ def simulate(
 def _checked_start(model: Model, start: ArrayLike, replicas: int | None) -> Array:
     """Return the start of shape (p,) or, with replicas, (replicas, p)."""
     begin = as_real("start", start).copy()
-    if begin.ndim == 1 and replicas is not None and replicas > 0:
+    if begin.ndim == 1 and replicas is not None:
+        refuse_too_large("the replicas", replicas, begin.size)
         begin = np.tile(begin, (replicas, 1))
     wanted = (model.n_params,) if begin.ndim < 2 else (len(begin), model.n_params)
     if begin.shape != wanted or (
@@ -282,11 +285,10 @@ def _steps(
     optimizer: Optimizer,
     params: Array,
     n_steps: int,
-    every: int | None,
+    every: int,
     rng: np.random.Generator,
 ) -> Iterator[tuple[int, Array]]:
     """Yield (step, params) for the steps to keep."""
-    every = every or max(1, n_steps // 100)
     for step in range(1, n_steps + 1):
         # a diverging replica is told by its infinities, not by warnings
         with np.errstate(all="ignore"):

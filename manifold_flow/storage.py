@@ -7,14 +7,10 @@ allocated for it.
 from __future__ import annotations
 
 import json
-import lzma
-import math
 import os
 import stat
 import subprocess
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
@@ -25,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_flow.errors import FileFormatError
+from manifold_flow.npz import UNREADABLE, read_arrays
 
 __all__ = [
     "provenance",
@@ -38,18 +35,6 @@ __all__ = [
 SCHEMA = "manifold_flow/1"
 RECEIPT = "receipt"
 MAX_BYTES = 16 * 2**30
-#: what broken, encrypted or hostile archives make the standard library raise
-UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    MemoryError,
-    RuntimeError,
-    AttributeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-)
 PACKAGES = ("manifold_flow", "numpy", "scipy", "geomstats", "autograd")
 
 
@@ -210,17 +195,15 @@ def read(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """
     path = Path(path)
     try:
-        _refuse_absurd_shapes(path)
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = read_arrays(path, MAX_BYTES)
+        if RECEIPT not in arrays:
+            raise FileFormatError(
+                f"{path} has no receipt: it was not written by manifold_flow. To read "
+                "data, use manifold_flow.datasets.load."
+            )
         receipt = json.loads(arrays.pop(RECEIPT).tobytes().decode())
     except FileFormatError:
         raise
-    except KeyError:
-        raise FileFormatError(
-            f"{path} has no receipt: it was not written by manifold_flow. To read "
-            "data, use manifold_flow.datasets.load."
-        ) from None
     except UNREADABLE as error:
         raise FileFormatError(f"cannot read {path} as a saved run: {error}") from error
     if not isinstance(receipt, dict) or receipt.get("schema") != SCHEMA:
@@ -230,18 +213,3 @@ def read(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
             "the version that wrote it."
         )
     return arrays, receipt
-
-
-def _refuse_absurd_shapes(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        total = 0
-        for name in archive.namelist():
-            with archive.open(name) as member:
-                np.lib.format.read_magic(member)
-                shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-            total += math.prod(shape) * dtype.itemsize
-            if dtype.hasobject or total > MAX_BYTES:
-                raise FileFormatError(
-                    f"{path}: {name} declares shape {shape} of {dtype}; refused before "
-                    "any memory is allocated."
-                )

@@ -92,6 +92,47 @@ def test_mistyped_keywords_name_the_nearest(call, message):
         call()
 
 
+# --- sizes ----------------------------------------------------------------------------
+
+HUGE = 10**12
+
+
+@pytest.mark.parametrize(
+    ("call", "what"),
+    [
+        (lambda: mf.datasets.gaussian(HUGE, 2), "the inputs"),
+        (lambda: mf.datasets.uniform(2, 10**400), "the inputs"),
+        (lambda: two_layer(width=HUGE), "the features"),
+        (
+            lambda: mf.TwoLayerNetwork(np.eye(2, 10**5), np.ones(2), width=10**4),
+            "the parameters",
+        ),
+        (lambda: mf.CallableModel(tanh_residual, HUGE), "the parameters"),
+        (
+            lambda: mf.CallableModel(lambda t: t[:-1] - 1.0, 20_000),
+            "the Gram matrix",
+        ),
+        (
+            lambda: mf.CallableModel(lambda t: t[:1000] - 1.0, 10**6),
+            "the Jacobian",
+        ),
+        (
+            lambda: mf.MatrixSensing(np.eye(3)[None], np.ones(1), rank=HUGE),
+            "the parameters",
+        ),
+        (lambda: mf.simulate(SGD, START, 3, replicas=HUGE), "the replicas"),
+        (lambda: mf.simulate(SGD, START, HUGE, every=1), "the kept iterates"),
+        (
+            lambda: mf.simulate(SGD, START, 100, replicas=10**6),
+            "the kept iterates",
+        ),
+    ],
+)
+def test_sizes_are_refused_before_memory_is_allocated(call, what):
+    with pytest.raises(DataError, match=rf"^{what} would take .* refused before"):
+        call()
+
+
 # --- bounds ---------------------------------------------------------------------------
 
 

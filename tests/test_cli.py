@@ -233,6 +233,10 @@ def test_a_missing_config(capsys, tmp_path):
         (["--rate", "0"], "positive rate"),
         (["--activation", "tanh", "--width", "1"], "no zero-loss point"),
         (["--seed", "-1"], "seed = -1"),
+        (["--n", "1000000000"], "the inputs would take"),
+        (["--n", "1000000000000", "--data", "uniform"], "the inputs would take"),
+        (["--width", "1000000000000"], "the features would take"),
+        (["--data", "/dev/zero"], "unknown data '/dev/zero'"),
     ],
 )
 def test_unusable_input_has_exit_status_2(capsys, arguments, message):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import zipfile
 
@@ -336,14 +337,65 @@ def test_data_is_no_saved_run(tmp_path):
         mf.load(tmp_path / "data.npz")
 
 
-def test_absurd_shapes_are_refused_before_allocation(tmp_path):
+def huge_header(*shape):
     header = io.BytesIO()
-    huge = {"descr": "<f8", "fortran_order": False, "shape": (10**9, 10**6)}
-    np.lib.format.write_array_header_1_0(header, huge)
+    declared = {"descr": "<f8", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, declared)
+    return header.getvalue()
+
+
+@pytest.mark.parametrize("load", [mf.load, datasets.load])
+def test_absurd_shapes_are_refused_before_allocation(tmp_path, load):
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w") as archive:
-        archive.writestr("times.npy", header.getvalue())
+        archive.writestr("times.npy", huge_header(10**9, 10**6))
     with pytest.raises(FileFormatError, match="refused before"):
-        mf.load(tmp_path / "bomb.npz")
+        load(tmp_path / "bomb.npz")
+    # a negative length does not pay for another array
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w") as archive:
+        archive.writestr("X.npy", huge_header(-(10**9), 10**6))
+        archive.writestr("y.npy", huge_header(10**9, 10**6))
+    with pytest.raises(FileFormatError, match="refused before"):
+        load(tmp_path / "bomb.npz")
+
+
+def test_absurd_shapes_of_a_npy(tmp_path):
+    (tmp_path / "bomb.npy").write_bytes(huge_header(10**9, 10**6))
+    with pytest.raises(FileFormatError, match="cannot read"):
+        datasets.load(tmp_path / "bomb.npy")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".csv"])
+def test_pipes_devices_and_directories_are_refused(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    (tmp_path / f"zero{suffix}").symlink_to("/dev/zero")
+    (tmp_path / f"folder{suffix}").mkdir()
+    for name in ("pipe", "zero", "folder"):
+        for load in (mf.load, datasets.load):
+            with pytest.raises(FileFormatError, match="a pipe or a device"):
+                load(tmp_path / f"{name}{suffix}")
+
+
+def test_a_csv_too_large_to_parse_is_refused(tmp_path):
+    with (tmp_path / "x.csv").open("wb") as stream:
+        stream.truncate(2 * datasets.MAX_TEXT)
+    with pytest.raises(FileFormatError, match=r"Save the array with numpy\.save"):
+        datasets.load(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.5, 0.9, 0.99])
+def test_truncated_files_are_refused(tmp_path, path, keep):
+    run = path.save(tmp_path / "run.npz")
+    np.savez(tmp_path / "data.npz", X=TABLE[:, :2], y=TABLE[:, 2])
+    np.save(tmp_path / "data.npy", TABLE)
+    for load, file in (
+        (mf.load, run),
+        (datasets.load, tmp_path / "data.npz"),
+        (datasets.load, tmp_path / "data.npy"),
+    ):
+        whole = file.read_bytes()
+        file.write_bytes(whole[: int(keep * len(whole))])
+        with pytest.raises(FileFormatError, match="cannot read"):
+            load(file)
 
 
 def test_every_file_error_is_the_projects_and_a_value_error(tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.datasets import as_finite
+from manifold_flow.arrays import as_finite
 from manifold_flow.errors import ShapeError, suggest_keywords
 from manifold_flow.linearization import DenseLinearization
 from manifold_flow.loss import SquaredLoss

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.datasets import as_real
+from manifold_flow.arrays import as_real, refuse_too_large
 from manifold_flow.errors import (
     DataError,
     ManifoldFlowError,
@@ -90,6 +90,7 @@ class CallableModel(Model):
         point = _check_point(check_at, self.n_params)
         self.n_residuals = _count_residuals(residual, point)
         over_parametrised(self.n_params, self.n_residuals)
+        refuse_too_large("the Jacobian", self.n_residuals, self.n_params)
         self.loss = SquaredLoss(loss, self.n_residuals, sample_weights)
         self._residual = residual
         self._predict = predict
@@ -196,6 +197,7 @@ class CallableModel(Model):
 def _check_point(check_at: ArrayLike | None, n_params: int) -> Array:
     if n_params < 1:
         raise ModelError(f"n_params = {n_params}: a model has at least one parameter.")
+    refuse_too_large("the parameters", n_params)
     if check_at is None:
         return np.random.default_rng(0).standard_normal(n_params)
     point = as_real("check_at", check_at).copy()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.datasets import as_finite, as_real
+from manifold_flow.arrays import as_finite, as_real, refuse_too_large
 from manifold_flow.errors import ModelError, ShapeError, suggest_keywords
 from manifold_flow.linearization import DenseLinearization
 from manifold_flow.loss import SquaredLoss
@@ -81,6 +81,7 @@ class MatrixSensing(Model):
         self.n_params = rows * self.rank
         self.loss = SquaredLoss(loss, self.n_residuals, sample_weights)
         over_parametrised(self.n_params, self.n_residuals)
+        refuse_too_large("the Jacobian", self.n_residuals, self.n_params)
         refuse_duplicate_rows(self.matrices, "matrices")
         self._forms = self._quadratic_forms()
 

@@ -10,7 +10,7 @@ import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.activations import Activation
-from manifold_flow.datasets import as_finite
+from manifold_flow.arrays import as_finite, refuse_too_large
 from manifold_flow.errors import (
     DataError,
     EmptyManifoldError,
@@ -98,6 +98,7 @@ class TwoLayerNetwork(Model):
             )
         if width < 1:
             raise ModelError(f"width = {width}: a network has at least one neuron.")
+        refuse_too_large("the features", self.n_residuals, width)
         self.width = int(width)
         self.activation = Activation.of(activation)
         self.output_weights = self._checked_output_weights(output_weights)
