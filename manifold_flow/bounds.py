@@ -1,7 +1,7 @@
 r"""The constants of an instance: what the theorems promise for these data.
 
 For the two-layer network, with :math:`w_i = c_i \|x_i\|^2 / 2` (c the curvatures of
-the loss, so that all values are in the model's own loss), theory.md §1.6 and §1.8.
+the loss, so that all values are in the model's own loss), theory notes §1.6 and §1.8.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def pl_rate(model: TwoLayerNetwork, interval: Interval) -> float:
 
     :math:`c = 4 \mu\, w_{\min}\, a_{\min}^2\, \rho_1^2\, \kappa_\phi`,
     :math:`\mu = \lambda_{\min}(X X^T)`.  Along :math:`\dot\theta = -\mathrm{grad}_M S`
-    in I the gap falls at least like :math:`e^{-2ct}` (theory.md §1.8).
+    in I the gap falls at least like :math:`e^{-2ct}` (theory notes §1.8).
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def local_rate(model: TwoLayerNetwork, flattest: Array) -> float:
     r"""Return the exact rate at which S − S* falls near the flattest point.
 
     :math:`2 \lambda_{\min}(K\,\mathrm{diag}(4 w a^2 \phi'(z^*)\phi'''(z^*)))` for
-    equal output weights a (theory.md §1.8).
+    equal output weights a (theory notes §1.8).
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def hessian_coefficients(model: TwoLayerNetwork, point: Array) -> Array:
     :math:`\mathrm{Hess}_M S(u, u) = \sum_{ij} h_{ij} (x_i^T u_j)^2` for tangent u with
     :math:`h_{ij} = 4 w_i a_j^2 [\phi'\phi''' + \phi''\Delta]_{ij}`,
     :math:`\Delta_{ij} = \phi''_{ij} - \beta_i / a_j`, :math:`\beta_i = \alpha_i/4w_i`
-    and the multipliers α of the gradient (theory.md §1.4, §1.6).
+    and the multipliers α of the gradient (theory notes §1.4, §1.6).
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def sublevel_interval(model: TwoLayerNetwork, point: Array) -> Interval:
 
     S never increases, so :math:`\phi'(z_{ij})^2 \le S_0 / (2 w_i a_j^2)`; where φ' is
     unbounded on one side only, the constraint bounds the other side (positive output
-    weights; theory.md §1.8).
+    weights; theory notes §1.8).
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ class LimitingFlow(Flow):
 
     References
     ----------
-    Li, Wang, Arora (2021); theory.md §0.3, §2.
+    Li, Wang, Arora (2021); theory notes §0.3, §2.
     """
 
     manifold: ZeroLossManifold

@@ -62,7 +62,7 @@ def _label_noise_sgd(
     r"""Li, Wang, Arora (2021): label noise is matched to the Hessian, Σ = c ∇²L.
 
     Then :math:`dY/dT = -\tfrac{c}{4}\, \mathrm{grad}_M \mathrm{Tr}\,\nabla^2 L` with
-    :math:`T = \eta^2 k` (theory.md §0.3; the constants c in §0.4).
+    :math:`T = \eta^2 k` (theory notes §0.3; the constants c in §0.4).
     """
     require("manifold", manifold, ZeroLossManifold)
     if optimizer.model is not manifold.model:
@@ -74,7 +74,7 @@ def _label_noise_sgd(
     if not loss.has_equal_weights:
         raise NoLimitingFlowError(
             "label noise of one variance is not matched to the Hessian of a weighted "
-            "loss (it would need variances proportional to 1/weight; theory.md "
+            "loss (it would need variances proportional to 1/weight; theory notes "
             "§1.12c), so its limit is no trace flow. Use equal sample_weights."
         )
     rate = loss.label_noise_rate(optimizer.noise_std, optimizer.batch_size)

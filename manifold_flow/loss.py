@@ -1,7 +1,7 @@
 """The squared loss: its normalisation, and the clock that follows from it.
 
 Every factor 1/2, 1/n and batch size of the project is decided here
-(theory.md §0.2-0.4); no other file converts between them.
+(theory notes §0.2-0.4); no other file converts between them.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class SquaredLoss:
 
     References
     ----------
-    theory.md §0.2 (normalisations) and §0.4 (clocks).
+    theory notes §0.2 (normalisations) and §0.4 (clocks).
 
     Examples
     --------
@@ -143,7 +143,7 @@ class SquaredLoss:
         Returns
         -------
         float
-            The constant c (theory.md §0.4).
+            The constant c (theory notes §0.4).
         """
         weight = float(self.sample_weights[0])
         return 2.0 * self.n_residuals * self.scale * weight * noise_std**2 / batch_size
@@ -164,7 +164,7 @@ class SquaredLoss:
         Returns
         -------
         float
-            The rate, per unit of slow time (theory.md §0.3-0.4).
+            The rate, per unit of slow time (theory notes §0.3-0.4).
 
         Examples
         --------

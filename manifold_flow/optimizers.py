@@ -92,7 +92,7 @@ class LabelNoiseSGD(Optimizer):
 
     References
     ----------
-    Blanc et al. (2020); Li, Wang, Arora (2021); theory.md §0.4.
+    Blanc et al. (2020); Li, Wang, Arora (2021); theory notes §0.4.
     """
 
     model: Model

@@ -108,9 +108,32 @@ def test_a_function_that_raises_at_once_makes_no_model(error):
     allowed = 0
     with pytest.raises(ModelError, match=str(error)):
         mf.CallableModel(raises, 2)
-    allowed = 2  # the second call is autograd's
+    calls.clear()
+    allowed = 3  # the fourth call is autograd's
     with pytest.raises(DerivativeError, match=str(error)):
         mf.CallableModel(raises, 2)
+
+
+def test_a_random_residual_is_called_random():
+    noise = np.random.default_rng(0)
+
+    def noisy(params):
+        return [params @ params - 1.0 + 1e-3 * noise.standard_normal()]
+
+    with pytest.raises(
+        ModelError, match=r"same params differ by 0\.00.*has no zero set"
+    ):
+        mf.CallableModel(noisy, 3)
+
+
+def test_single_precision_is_called_so():
+    def single(params):
+        return (params[:1] ** 2 - 1.0).astype(np.float32)
+
+    with pytest.raises(ModelError, match=r"returned float32.*Compute in float64"):
+        mf.CallableModel(single, 2)
+    # integers and lists are promoted without loss
+    assert mf.CallableModel(lambda t: [t[0] - 1.0], 2).n_residuals == 1
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

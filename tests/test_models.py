@@ -52,7 +52,7 @@ class TestDiagonalLinearNetwork(ModelLaws):
         return diagonal(loss=request.param)
 
     def test_trace_formula(self, model, params):
-        """Tr ∇²L = 4 Σ_k κ_k (u_k² + v_k²) on M (theory.md §3.1)."""
+        """Tr ∇²L = 4 Σ_k κ_k (u_k² + v_k²) on M (theory notes §3.1)."""
         manifold = mf.ZeroLossManifold(model)
         point = manifold.projection(params)
         parts = model.unflatten(point)
@@ -71,7 +71,7 @@ class TestMatrixSensing(ModelLaws):
         return matrix(symmetric=request.param)
 
     def test_trace_formula(self, model, params):
-        """Tr ∇²L = ½·2(tr UᵀD1U + tr VᵀD2V), or ½·2⟨D, UUᵀ⟩ (theory.md §4.1-4.2)."""
+        """Tr ∇²L = ½·2(tr UᵀD1U + tr VᵀD2V), or ½·2⟨D, UUᵀ⟩ (theory notes §4.1-4.2)."""
         point = mf.ZeroLossManifold(model).projection(params)
         factors, a = model.unflatten(point), model.matrices
         u = factors["U"]

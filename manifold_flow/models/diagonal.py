@@ -45,7 +45,7 @@ class DiagonalLinearNetwork(Model):
 
     References
     ----------
-    Woodworth et al. (2020); Li, Wang, Arora (2021); theory.md §3.
+    Woodworth et al. (2020); Li, Wang, Arora (2021); theory notes §3.
 
     Examples
     --------

@@ -60,7 +60,8 @@ class CallableModel(Model):
     Raises
     ------
     ModelError
-        If a scalar comes back, or p <= n.
+        If a scalar comes back, or p <= n, or two calls at one point disagree, or the
+        residual is computed in less than double precision.
     DerivativeError
         If a derivative disagrees with finite differences; names the worst entry.
 
@@ -89,6 +90,7 @@ class CallableModel(Model):
         self.n_params = int(n_params)
         point = _check_point(check_at, self.n_params)
         self.n_residuals = _count_residuals(residual, point)
+        _refuse_noise_and_low_precision(residual, point)
         over_parametrised(self.n_params, self.n_residuals)
         refuse_too_large("the Jacobian", self.n_residuals, self.n_params)
         self.loss = SquaredLoss(loss, self.n_residuals, sample_weights)
@@ -218,6 +220,28 @@ def _called(name: str, hook: Callable[..., Any], *arguments: Array) -> Any:
             f"{np.linalg.norm(arguments[0]):.6g}, where it should return numbers (NaN "
             "where it is undefined)."
         ) from error
+
+
+def _refuse_noise_and_low_precision(
+    residual: Callable[[Array], Any], point: Array
+) -> None:
+    """Raise where finite differences would blame the derivative for the function."""
+    first, second = (
+        np.asarray(_called("the residual", residual, point.copy())) for _ in range(2)
+    )
+    if first.dtype.kind == "f" and first.dtype.itemsize < 8:
+        raise ModelError(
+            f"the residual returned {first.dtype}: points of the zero-loss manifold "
+            "have residuals near 1e-15, below its resolution. Compute in float64; with "
+            "JAX or PyTorch, enable double precision."
+        )
+    change = np.abs(first.astype(float) - second.astype(float)).max()
+    if change != 0.0:
+        raise ModelError(
+            f"two calls of the residual with the same params differ by {change:.3g}: "
+            "a random function has no zero set. Draw what is random (noise, dropout, a "
+            "minibatch) once, outside of it."
+        )
 
 
 def _count_residuals(residual: Callable[[Array], Any], point: Array) -> int:

@@ -48,7 +48,7 @@ class MatrixSensing(Model):
 
     References
     ----------
-    Ding et al. (2022), arXiv:2203.03756; theory.md §4.
+    Ding et al. (2022), arXiv:2203.03756; theory notes §4.
 
     Examples
     --------

@@ -69,7 +69,7 @@ class TwoLayerNetwork(Model):
 
     References
     ----------
-    Gatmiry, Li, Reddi, Jegelka (2024); theory.md §1.
+    Gatmiry, Li, Reddi, Jegelka (2024); theory notes §1.
 
     Examples
     --------
@@ -242,7 +242,8 @@ class TwoLayerNetwork(Model):
         r"""Return the network on the LQ factor of its inputs.
 
         X = L Qᵀ with orthonormal Q (d, rank).  The part of every θ_j orthogonal to the
-        data never moves (theory.md §1.9), and θ_j ↦ Qᵀθ_j is an isometry of the rest.
+        data never moves, and θ_j ↦ Qᵀθ_j is an isometry of the rest (theory notes
+        §1.9).
         """
         basis = self._input_basis
         if self.rank == self.n_features:
