@@ -110,7 +110,13 @@ def plot_path(path: Trajectory, *, ax: Axes | None = None) -> Axes:
     )
     right.set_ylabel("norm of the Riemannian gradient", color=VERMILION)
     right.grid(False)
-    ax.set_title(path.status.value.split(":")[0])
+    title = path.status.value.split(":")[0]
+    if len(path.times) == 2:
+        # a straight line would be taken for the path
+        for line in (*ax.lines, *right.lines):
+            line.set_linestyle("none")
+        title += " (start and end only; keep_steps=True keeps the way)"
+    ax.set_title(title)
     return ax
 
 

@@ -235,6 +235,23 @@ def test_dependent_rows_run_and_are_noted():
     assert two_layer().caveats == ()
 
 
+@pytest.mark.parametrize("activation", ["tanh", "relu", "linear", "z**2 + z"])
+def test_an_activation_outside_the_hypotheses_is_noted(activation):
+    inputs, targets = mf.datasets.gaussian(3, 5, rng=0)
+    (caveat,) = mf.TwoLayerNetwork(inputs, np.abs(targets), 4, activation).caveats
+    assert "has not everywhere a positive first and third" in caveat
+
+
+def test_an_activation_outside_the_hypotheses_is_noted_in_the_result():
+    network = two_layer(activation="tanh")
+    manifold = mf.ZeroLossManifold(network)
+    start = manifold.random_point(rng=0)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    assert "tanh has not everywhere" in repr(mf.integrate(flow, start, [0.0, 0.1]))
+    run = mf.simulate(mf.LabelNoiseSGD(network, 0.01, 0.1), start, 2, rng=0)
+    assert "tanh has not everywhere" in run.details["caveats"][0]
+
+
 @pytest.mark.parametrize(
     ("inputs", "targets", "message"),
     [

@@ -30,6 +30,16 @@ def test_a_path_is_drawn_with_labels_and_a_log_gradient(path, tmp_path):
     assert np.array_equal(axes.lines[0].get_ydata(), path.sharpness)
 
 
+def test_two_points_are_not_joined_to_a_path(path):
+    flow = mf.LimitingFlow(mf.ZeroLossManifold(diagonal()), mf.HessianTrace())
+    axes = drawn(mf.integrate(flow, path.points[0]).plot())
+    lines = [line for one in axes.figure.axes for line in one.lines]
+    assert {line.get_linestyle() for line in lines} == {"None"}
+    assert {line.get_marker() for line in lines} == {"o"}
+    assert "keep_steps=True" in axes.get_title()
+    assert "keep_steps" not in drawn(path.plot()).get_title()
+
+
 def test_a_path_is_drawn_where_it_is_asked_to_be(path):
     axes = plots.new_axes()
     assert path.plot(ax=axes) is axes

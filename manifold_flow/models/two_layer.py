@@ -107,7 +107,6 @@ class TwoLayerNetwork(Model):
         over_parametrised(self.n_params, self.n_residuals)
         refuse_duplicate_rows(self.inputs)
         self._check_reachable()
-        self.caveats = self._dependent_rows()
 
     def _checked_output_weights(self, output_weights: ArrayLike | None) -> Array:
         if output_weights is None:
@@ -140,13 +139,21 @@ class TwoLayerNetwork(Model):
                 sample,
             )
 
-    def _dependent_rows(self) -> tuple[str, ...]:
-        if self.rank == self.n_residuals:
-            return ()
-        return (
-            f"the {self.n_residuals} input rows have rank {self.rank}: the theorems of "
-            "Gatmiry et al. need independent rows and do not apply",
-        )
+    @cached_property
+    def caveats(self) -> tuple[str, ...]:  # type: ignore[override]  # asked for late
+        """What the theorems of Gatmiry et al. need and this network has not."""
+        found = []
+        if self.rank < self.n_residuals:
+            found.append(
+                f"the {self.n_residuals} input rows have rank {self.rank}: the "
+                "theorems of Gatmiry et al. need independent rows and do not apply"
+            )
+        if self.activation.satisfies_hypotheses() is False:
+            found.append(
+                f"{self.activation.name} has not everywhere a positive first and third "
+                "derivative, which the theorems of Gatmiry et al. assume"
+            )
+        return tuple(found)
 
     @cached_property
     def _input_basis(self) -> Array:
@@ -257,7 +264,6 @@ class TwoLayerNetwork(Model):
             self.loss.sample_weights,
             self.loss.normalization,
         )
-        reduced.caveats = self.caveats
 
         def restrict(params: Array) -> Array:
             weights = self.unflatten(params)["weights"] @ basis
