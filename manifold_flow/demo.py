@@ -128,7 +128,8 @@ class Demo:
             "label-noise SGD": f"{self.run.details['mover']}, {self.run.n_steps} "
             f"steps, {self.ensemble.shape[1]} replicas, {self.run.seconds:.1f} s",
             f"sharpness at slow time {self.run.times[-1]:.3g}": f"SGD {mean:.4f} +/- "
-            f"{error:.4f}, flow {self.first_part.sharpness[-1]:.4f}",
+            f"{error:.4f} (95 %), flow {self.first_part.sharpness[-1]:.4f}; the "
+            "difference is of the order of the learning rate",
             "seconds in all": f"{self.seconds:.1f}",
         }
 
@@ -152,16 +153,18 @@ class Demo:
                 ),
                 "The gap to the exact minimum. The proved bound uses only what is "
                 "known before the flow runs; the local rate is exact at the flattest "
-                "point.",
+                "point. The inset shows the early part.",
             ),
             "Every neuron learns the same feature": (
                 plots.plot_features(path.times, features, exact),
-                f"All {n * model.width} preactivations, coloured by sample. They end "
-                "at the value that Theorem 1 of Gatmiry et al. gives.",
+                f"All {n * model.width} preactivations, coloured by the final value of "
+                "their sample: the dot, which Theorem 1 of Gatmiry et al. gives.",
             ),
             "The feature matrix becomes rank one": (
                 plots.plot_singular_values(path.times, values),
-                "Singular values of the activations of all neurons on all samples.",
+                "Singular values of the activations of all neurons on all samples. "
+                "Below 1e-8 they show the solver's tolerance, below the dotted line "
+                "nothing but rounding.",
             ),
             "Label-noise SGD follows the flow": (
                 plots.plot_ensemble(
@@ -172,8 +175,8 @@ class Demo:
                     label=f"label-noise SGD, mean of {self.ensemble.shape[1]}, 95 %",
                 ),
                 "The first part of the flow. Iterates are projected on the "
-                "manifold before their sharpness is taken; the difference that remains "
-                "is of the order of the learning rate.",
+                "manifold before their sharpness is taken. The difference that remains "
+                "is the bias of a finite learning rate; it halves when that does.",
             ),
         }
         return [
@@ -293,6 +296,9 @@ def write_demo(demo: Demo, folder: str | Path) -> Path:
             "Label-noise SGD with a small step drifts along the manifold of zero-loss "
             "networks, down the trace of the Hessian of its loss. Here that flow is "
             "integrated to its end on real images and compared with the algorithm.",
+            "Slow time is the clock they share: a step of SGD with learning rate eta "
+            "takes the slow time eta^2, and on it the flow has the rate sigma^2/4, "
+            f"here {demo.rate:g}.",
         ],
         demo.table(),
         demo.pictures(),
