@@ -17,8 +17,8 @@ BIN := $(VENV)/bin
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
-demo: $(VENV)/.installed  ## the main job on real data; writes demo_run/report.html
-	$(BIN)/manifold-flow demo --out demo_run
+demo: $(VENV)/.installed  ## the main job on real data; writes manifold_flow_demo/
+	$(BIN)/manifold-flow demo
 
 test: $(VENV)/.installed-test  ## tests and documented examples, without the slow ones
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
@@ -45,7 +45,7 @@ docs: $(VENV)/.installed-docs  ## the pages, in docs/_build/html; warnings are e
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
 clean:  ## back to a fresh checkout
-	rm -rf $(VENV) .venv-numpy23 build dist manifold_flow.egg-info demo_run
+	rm -rf $(VENV) .venv* build dist manifold_flow.egg-info manifold_flow_demo
 	rm -rf docs/_build docs/auto_gallery docs/generated docs/sg_execution_times.rst
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

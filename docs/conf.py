@@ -2,7 +2,12 @@
 
 import configparser
 import re
+import sys
 from pathlib import Path
+
+from sphinx.errors import ExtensionError
+
+sys.path.insert(0, str(Path(__file__).parent))  # for docs/figures.py
 
 _metadata = configparser.ConfigParser()
 _metadata.read(Path(__file__).parents[1] / "setup.cfg", encoding="utf-8")
@@ -52,6 +57,9 @@ sphinx_gallery_conf = {
     "ignore_pattern": r"__init__\.py$",
     "run_stale_examples": True,
     "abort_on_example_error": True,
+    "image_scrapers": ("figures.scrape",),
+    # A figure is shown as a picture, not as the text "Figure(704x462)".
+    "capture_repr": (),
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_signature": False,
@@ -73,6 +81,18 @@ def escape_bars(app, what, name, obj, options, lines):
     lines[:] = ("".join(parts) + text[place:].replace("|", r"\|")).split("\n")
 
 
+def refuse_pages_without_pictures(app, error):
+    """End the build where a page of the gallery shows nothing."""
+    if error is not None or app.builder.format != "html":
+        return
+    for source in Path(app.srcdir, "gallery").glob("plot_*"):
+        page = Path(app.outdir, "auto_gallery", source.stem).with_suffix(".html")
+        pictures = re.findall(r'<img [^>]*src="\.\./_images/(\S+)"', page.read_text())
+        if not pictures:
+            raise ExtensionError(f"{page} shows no picture: end {source} in a figure")
+
+
 def setup(app):
+    app.connect("build-finished", refuse_pages_without_pictures)
     # After numpydoc, which makes directives and literals of the sections.
     app.connect("autodoc-process-docstring", escape_bars, priority=900)

@@ -96,7 +96,7 @@ def _explained(derivative: Callable[..., Any]) -> Callable[..., Array]:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Output seems independent of input")
                 return np.asarray(derivative(*args), dtype=float)
-        except (ValueError, TypeError, AttributeError) as error:
+        except Exception as error:  # of autograd, or of the user's function
             raise DerivativeError(_advice(error)) from error
 
     return call

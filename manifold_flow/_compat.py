@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import warnings
 from types import ModuleType
 
 __all__ = ["import_geomstats"]
@@ -45,7 +46,10 @@ def import_geomstats(name: str) -> ModuleType:
     previous = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:
-        return importlib.import_module(f"geomstats.{name}")
+        with warnings.catch_warnings():
+            # its backend is loaded by the old importer protocol
+            warnings.simplefilter("ignore", ImportWarning)
+            return importlib.import_module(f"geomstats.{name}")
     finally:
         logging.disable(previous)
         for module in lenders:

@@ -1,7 +1,7 @@
 r"""The constants of an instance: what the theorems promise for these data.
 
 For the two-layer network, with :math:`w_i = c_i \|x_i\|^2 / 2` (c the curvatures of
-the loss, so that all values are in the model's own loss), theory.md §1.6 and §1.8.
+the loss, so that all values are in the model's own loss), theory notes §1.6 and §1.8.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from manifold_flow.activations import Activation
-from manifold_flow.errors import ActivationError, HypothesisError
+from manifold_flow.arrays import as_finite
+from manifold_flow.errors import ActivationError, DataError, HypothesisError
 from manifold_flow.models.two_layer import TwoLayerNetwork
 
 __all__ = [
@@ -35,6 +36,7 @@ FAR = 1e8
 
 def sample_curvatures(model: TwoLayerNetwork) -> Array:
     """Return w_i = c_i ‖x_i‖²/2, shape (n,), so that S = 2 Σ w_i Σ a_j² φ'(z_ij)²."""
+    _need_two_layers(model)
     return 0.5 * model.loss.curvatures * np.diag(model.inputs_gram)
 
 
@@ -92,7 +94,7 @@ def pl_rate(model: TwoLayerNetwork, interval: Interval) -> float:
 
     :math:`c = 4 \mu\, w_{\min}\, a_{\min}^2\, \rho_1^2\, \kappa_\phi`,
     :math:`\mu = \lambda_{\min}(X X^T)`.  Along :math:`\dot\theta = -\mathrm{grad}_M S`
-    in I the gap falls at least like :math:`e^{-2ct}` (theory.md §1.8).
+    in I the gap falls at least like :math:`e^{-2ct}` (theory notes §1.8).
 
     Parameters
     ----------
@@ -113,8 +115,8 @@ def pl_rate(model: TwoLayerNetwork, interval: Interval) -> float:
     """
     _need_independent_rows(model)
     slope = slope_floor(model.activation, interval)
-    ratio = curvature_ratio(model.activation, interval)
-    if slope <= 0 or ratio <= 0:
+    ratio = curvature_ratio(model.activation, interval) if slope > 0 else np.nan
+    if not ratio > 0:
         raise HypothesisError(
             f"{model.activation.name} has min phi' = {slope:.3g} and min phi'''/phi' = "
             f"{ratio:.3g} on [{interval[0]:.4g}, {interval[1]:.4g}]; the inequality "
@@ -130,7 +132,7 @@ def local_rate(model: TwoLayerNetwork, flattest: Array) -> float:
     r"""Return the exact rate at which S − S* falls near the flattest point.
 
     :math:`2 \lambda_{\min}(K\,\mathrm{diag}(4 w a^2 \phi'(z^*)\phi'''(z^*)))` for
-    equal output weights a (theory.md §1.8).
+    equal output weights a (theory notes §1.8).
 
     Parameters
     ----------
@@ -166,7 +168,7 @@ def hessian_coefficients(model: TwoLayerNetwork, point: Array) -> Array:
     :math:`\mathrm{Hess}_M S(u, u) = \sum_{ij} h_{ij} (x_i^T u_j)^2` for tangent u with
     :math:`h_{ij} = 4 w_i a_j^2 [\phi'\phi''' + \phi''\Delta]_{ij}`,
     :math:`\Delta_{ij} = \phi''_{ij} - \beta_i / a_j`, :math:`\beta_i = \alpha_i/4w_i`
-    and the multipliers α of the gradient (theory.md §1.4, §1.6).
+    and the multipliers α of the gradient (theory notes §1.4, §1.6).
 
     Parameters
     ----------
@@ -180,8 +182,8 @@ def hessian_coefficients(model: TwoLayerNetwork, point: Array) -> Array:
     array, shape (n, m)
         h; positive where the trace is convex along that preactivation.
     """
-    here = model.linearize(point)
     weights = sample_curvatures(model)[:, None]
+    here = model.linearize(point)
     multipliers = here.multipliers(here.gram_gradient(np.diag(model.loss.curvatures)))
     ratio = (multipliers[:, None] / (4.0 * weights)) / model.output_weights
     excess = here.second - ratio
@@ -194,7 +196,7 @@ def sublevel_interval(model: TwoLayerNetwork, point: Array) -> Interval:
 
     S never increases, so :math:`\phi'(z_{ij})^2 \le S_0 / (2 w_i a_j^2)`; where φ' is
     unbounded on one side only, the constraint bounds the other side (positive output
-    weights; theory.md §1.8).
+    weights; theory notes §1.8).
 
     Parameters
     ----------
@@ -213,9 +215,9 @@ def sublevel_interval(model: TwoLayerNetwork, point: Array) -> Interval:
     HypothesisError
         If the sublevel set is not bounded by these arguments.
     """
+    weights = sample_curvatures(model)[:, None] * model.output_weights**2
     z = model.features(point)
     slopes = model.activation.derivative(z, 1)
-    weights = sample_curvatures(model)[:, None] * model.output_weights**2
     start = 2.0 * float((weights * slopes**2).sum())
     steepest = np.sqrt(start / (2.0 * weights))
     upper = _last_below(model.activation, z, steepest, +1.0)
@@ -267,7 +269,7 @@ def _bound_by_constraint(model: TwoLayerNetwork, ends: Array) -> Array:
 
 def _minimum(function: Callable[[Array], Array], interval: Interval) -> float:
     """Minimum over an interval: a grid, then a refinement around its best cell."""
-    low, high = interval
+    low, high = _ends(interval)
     grid = np.linspace(low, high, 2001)
     values = np.asarray(function(grid), dtype=float)
     best = int(np.argmin(values))
@@ -280,6 +282,25 @@ def _minimum(function: Callable[[Array], Array], interval: Interval) -> float:
     return float(min(values[best], found.fun))
 
 
+def _ends(interval: Interval) -> Interval:
+    ends = as_finite("interval", interval, 1)
+    if ends.shape != (2,) or ends[0] > ends[1]:
+        raise DataError(
+            f"interval = {ends.tolist()}: a minimum is taken between two numbers, the "
+            "smaller first. Pass bounds.sublevel_interval(model, start)."
+        )
+    return float(ends[0]), float(ends[1])
+
+
+def _need_two_layers(model: TwoLayerNetwork) -> None:
+    if not isinstance(model, TwoLayerNetwork):
+        raise HypothesisError(
+            f"these constants are proved for TwoLayerNetwork, not for {model!r}. For "
+            "other models, take the spectrum of ZeroLossManifold.riemannian_hessian."
+        )
+
+
 def _need_independent_rows(model: TwoLayerNetwork) -> None:
+    _need_two_layers(model)
     if model.rank < model.n_residuals:
         raise HypothesisError(f"{model.caveats[0]} (mu = lambda_min(XX^T) is 0).")

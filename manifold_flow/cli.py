@@ -1,12 +1,16 @@
 """The commands.  Heavy imports happen inside them, so that ``--help`` is immediate.
 
-Exit status: 0 done, 1 violated, 2 unusable input, 3 no verdict, 4 numerical failure.
+Exit status: 0 done, 1 violated, 2 unusable input or output, 3 no verdict, 4 numerical
+failure or interruption.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import re
+import reprlib
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
@@ -14,11 +18,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from manifold_flow import commands
-from manifold_flow.errors import IntegrationError, ManifoldFlowError, nearest
+from manifold_flow.errors import (
+    FileFormatError,
+    IntegrationError,
+    ManifoldFlowError,
+    nearest,
+)
 
 __all__ = ["main"]
 
 UNUSABLE_INPUT = 2
+#: characters of a configuration file; the longest has some twenty short lines
+LONGEST_CONFIG = 100_000
 
 
 class ConfigError(ManifoldFlowError, ValueError):
@@ -56,6 +67,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit status, see the module's docstring.
     """
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            # a full disk or a reader that left shows here, not at the interpreter's end
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        _say("interrupted before there was a result.")
+        return commands.NUMERICAL_FAILURE
+    except OSError as error:
+        return _output_lost(error)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -65,24 +90,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = parser.parse_args(arguments)
         run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
-    except IntegrationError as error:
-        _save_partial(options, error)
-        return _complain(error)
     except ManifoldFlowError as error:
-        return _complain(error)
+        return _complain(error, options)
 
 
-def _complain(error: ManifoldFlowError) -> int:
-    print(f"manifold-flow: {error}", file=sys.stderr)
+def _say(text: str) -> None:
+    print(f"manifold-flow: {text}", file=sys.stderr)
+
+
+def _complain(error: ManifoldFlowError, options: argparse.Namespace) -> int:
+    """Say what went wrong, with --json also as an object, and return the status."""
     bad_input = isinstance(error, ValueError | TypeError)
-    return UNUSABLE_INPUT if bad_input else commands.NUMERICAL_FAILURE
+    code = UNUSABLE_INPUT if bad_input else commands.NUMERICAL_FAILURE
+    message = str(error)
+    if isinstance(error, IntegrationError):
+        message = f"{error.reason}. {_keep_partial(options, error)}"
+    _say(message)
+    if getattr(options, "json", False):
+        kind = type(error).__name__
+        print(json.dumps({"error": message, "kind": kind, "exit_status": code}))
+    return code
 
 
-def _save_partial(options: argparse.Namespace, error: IntegrationError) -> None:
-    out = getattr(options, "out", None)
-    if out is not None:
-        where = error.trajectory.save(Path(out))
-        print(f"manifold-flow: the path so far is in {where}", file=sys.stderr)
+def _keep_partial(options: argparse.Namespace, error: IntegrationError) -> str:
+    """Save the path so far where --out says, and say where it is."""
+    if getattr(options, "out", None) is None:
+        return "Pass --out RUN.npz to keep the path so far."
+    out = Path(options.out)
+    try:
+        where = error.trajectory.save(out / "partial.npz" if out.is_dir() else out)
+    except FileFormatError as failure:
+        return f"The path so far is lost: {failure}"
+    return f"The path so far is in {where}."
+
+
+def _output_lost(error: OSError) -> int:
+    """Say that standard output cannot be written; a reader that left knows."""
+    # what is still buffered would fail once more when the interpreter ends
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):
+        _say(f"cannot write the result to standard output: {error}")
+    return UNUSABLE_INPUT
 
 
 # --- options --------------------------------------------------------------------------
@@ -92,7 +140,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog="manifold-flow",
         description="Limiting flows of training algorithms on the zero-loss manifold.",
-        epilog="Exit status: 0 done, 2 unusable input, 4 numerical failure.",
+        epilog="Exit status: 0 done, 2 unusable input or output, 4 numerical failure "
+        "or interruption.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version")
@@ -181,36 +230,55 @@ def _file_defaults(options: argparse.Namespace) -> dict[str, Any]:
     command: argparse.ArgumentParser = options.command
     path = Path(options.config)
     actions = {a.dest: a for a in command._actions if a.dest not in ("config", "help")}
-    typed = {}
-    for key, value in _read_config(path).items():
+    text = _config_text(path)
+    typed: dict[str, Any] = {}
+    for key, value in _parsed(path, text).items():
+        place = f"{path}:{_line_of(text, key)}"
         name = key.replace("-", "_")
         name = "width" if name == "m" else name
         if name not in actions:
             known = sorted(dest.replace("_", "-") for dest in actions)
             raise ConfigError(
-                f"{path}:{_line_of(path, key)}: unknown key {key!r}"
-                f"{nearest(key, known)} Known keys: {', '.join(known)}."
+                f"{place}: unknown key {key!r}{nearest(key, known)} "
+                f"Known keys: {', '.join(known)}."
             )
-        typed[name] = _typed(path, key, value, actions[name])
+        if name in typed:
+            raise ConfigError(
+                f"{place}: {key} is another spelling of an option given before, so "
+                "one of the two values would be lost. Keep one of them."
+            )
+        typed[name] = _typed(place, key, value, actions[name])
     return typed
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _config_text(path: Path) -> str:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeError) as error:
+        with path.open(encoding="utf-8-sig") as stream:
+            text = stream.read(LONGEST_CONFIG + 1)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    if len(text) > LONGEST_CONFIG:
+        raise ConfigError(
+            f"{path} is longer than {LONGEST_CONFIG} characters: it is no "
+            "configuration. Give data by the key 'data'."
+        )
+    return text
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
-def _line_of(path: Path, key: str) -> int:
+def _line_of(text: str, key: str) -> int:
     pattern = re.compile(rf"""\s*(\[+\s*)?["']?{re.escape(key)}["']?\s*[=.\]]""")
-    lines = path.read_text("utf-8").splitlines()
+    lines = text.splitlines()
     return next((i for i, line in enumerate(lines, 1) if pattern.match(line)), 1)
 
 
-def _typed(path: Path, key: str, value: Any, action: argparse.Action) -> Any:
+def _typed(place: str, key: str, value: Any, action: argparse.Action) -> Any:
     """Check a TOML value against the option's type: no strings for numbers."""
     wanted: Any = bool if action.const is True else (action.type or str)
     many = action.nargs == "+"
@@ -222,10 +290,11 @@ def _typed(path: Path, key: str, value: Any, action: argparse.Action) -> Any:
     )
     if not right or (isinstance(value, list) and not many):
         kind = f"a list of {wanted.__name__}" if many else wanted.__name__
-        raise ConfigError(
-            f"{path}:{_line_of(path, key)}: {key} = {value!r}: expected {kind}."
-        )
-    converted = [wanted(item) for item in items]
+        raise ConfigError(f"{place}: {key} = {reprlib.repr(value)}: expected {kind}.")
+    try:
+        converted = [wanted(item) for item in items]
+    except OverflowError as error:
+        raise ConfigError(f"{place}: {key} = {reprlib.repr(value)}: {error}.") from None
     return converted if many else converted[0]
 
 

@@ -42,11 +42,15 @@ def flow(options: argparse.Namespace) -> int:
     import numpy as np
 
     import manifold_flow as mf
+    from manifold_flow import storage
 
-    data_seed, start_seed = np.random.SeedSequence(options.seed).spawn(2)
+    if options.out is not None:
+        storage.refuse_unwritable(storage.run_file(options.out))
+    data_seed, start_seed = np.random.SeedSequence(_seed(options)).spawn(2)
     model = _model(options, data_seed)
-    for caveat in model.caveats:
-        print(f"note: {caveat}", file=sys.stderr)
+    if options.json:  # in words, the result itself ends with them
+        for caveat in model.caveats:
+            print(f"note: {caveat}", file=sys.stderr)
     manifold = mf.ZeroLossManifold(model)
     sharpness = _sharpness(options.sharpness)
     start = manifold.random_point(rng=start_seed)
@@ -62,13 +66,25 @@ def flow(options: argparse.Namespace) -> int:
         time_limit=options.time_limit,
         progress=False if options.quiet else None,
     )
-    if options.out is not None:
-        path.save(options.out)
+    saved = None if options.out is None else str(path.save(options.out))
     # requested times need not contain 0
     initial = sharpness.value(manifold.linearize(start))
-    summary = _summary(model, path, options) | {"sharpness_initial": initial}
+    summary = {
+        **_summary(model, path, options),
+        "sharpness_initial": initial,
+        "out": saved,
+    }
     print(json.dumps(summary) if options.json else _flow_text(path, summary))
     return 0
+
+
+def _seed(options: argparse.Namespace) -> int:
+    from manifold_flow.errors import DataError
+
+    seed: int = options.seed
+    if seed < 0:
+        raise DataError(f"seed = {seed}: must be an integer, 0 or more.")
+    return seed
 
 
 def _model(options: argparse.Namespace, rng: np.random.SeedSequence) -> Model:
@@ -129,12 +145,11 @@ def _summary(
         "seconds": path.seconds,
         "drift": path.drift,
         "method": path.details["method"],
-        "sharpness": path.details["mover"],
+        "flow": path.details["mover"],
         "model": repr(model),
         "loss": model.loss.formula,
         "caveats": list(model.caveats),
         "seed": options.seed,
-        "out": options.out,
     }
 
 
@@ -148,7 +163,8 @@ def _flattest(model: Model, sharpness: str) -> float | None:
     try:
         return references.flattest_value(model)
     except HypothesisError as error:
-        print(f"note: {error}", file=sys.stderr)
+        if not model.caveats:  # they say the same
+            print(f"note: {error}", file=sys.stderr)
         return None
 
 
@@ -190,13 +206,15 @@ def demo(options: argparse.Namespace) -> int:
     int
         Exit status 0.
     """
+    from manifold_flow import storage
     from manifold_flow.demo import run_demo, write_demo
 
+    storage.refuse_unwritable(Path(options.out) / "report.html")
     demo = run_demo(
         n=options.n,
         width=options.width,
         replicas=options.replicas,
-        seed=options.seed,
+        seed=_seed(options),
         progress=False if options.quiet else None,
     )
     report = write_demo(demo, options.out)

@@ -7,87 +7,24 @@ from __future__ import annotations
 
 import csv
 import io
-import lzma
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from manifold_flow.arrays import MAX_ENTRIES, as_finite, refuse_too_large
 from manifold_flow.errors import DataError, FileFormatError, ShapeError
+from manifold_flow.npz import UNREADABLE, read_arrays, refuse_special_file
 
-__all__ = ["as_finite", "digits", "gaussian", "load", "uniform"]
+__all__ = ["digits", "gaussian", "load", "uniform"]
 
 Array = NDArray[np.float64]
 Rng = None | int | np.random.Generator | np.random.SeedSequence
 
-#: what broken, encrypted or hostile files make the readers raise
-UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    MemoryError,
-    RuntimeError,
-    AttributeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    csv.Error,
-    tokenize.TokenError,
-)
-#: no dataset this library can follow is larger; refuse before allocating
-MAX_ENTRIES = 200_000_000
-
-
-def as_finite(name: str, value: ArrayLike, ndim: int) -> Array:
-    """Return ``value`` as a read-only float64 array after checking it.
-
-    Parameters
-    ----------
-    name : str
-        What the array is called in error messages.
-    value : array-like
-        Lists, ints and columns of shape (n, 1) (where ndim is 1) are promoted.
-    ndim : int
-        Number of dimensions wanted.
-
-    Returns
-    -------
-    array
-        A read-only copy.
-
-    Raises
-    ------
-    DataError
-        If it is not numeric or contains NaN or infinity; names the first place.
-    ShapeError
-        If it has another number of dimensions or is empty.
-    """
-    try:
-        kind = np.asarray(value).dtype.kind
-        if kind in "cmM":
-            raise TypeError("complex numbers and dates have no order of size")
-        array = np.array(value, dtype=float)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{name} is not an array of real numbers: {error}.") from error
-    if ndim == 1 and array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != ndim or array.size == 0:
-        wanted = f"({', '.join('abc'[:ndim])}{',' if ndim == 1 else ''}), not empty"
-        raise ShapeError(name, wanted, array.shape)
-    if not np.isfinite(array).all():
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise DataError(
-            f"{name}{list(place)} is {array[place]}: NaN and infinity cannot be "
-            "fitted. Remove or impute the sample."
-        )
-    array.setflags(write=False)
-    return array
+#: bytes of a .csv; parsed as text, a cell takes twenty times the space of a number
+MAX_TEXT = 100_000_000
 
 
 def gaussian(
@@ -161,6 +98,7 @@ def _drawn(
 ) -> tuple[Array, Array]:
     if n < 1 or d < 1:
         raise ShapeError("dataset", "n >= 1 and d >= 1", (n, d))
+    refuse_too_large("the inputs", n, d)
     inputs = np.asarray(draw((n, d)), dtype=float)
     targets = generator.standard_normal(n)
     return (_unit_rows(inputs) if normalize else inputs), targets
@@ -259,8 +197,9 @@ def load(path: str | Path, *, normalize: bool = False) -> tuple[Array, Array]:
             f"{', '.join(readers)}. Save the data as .csv with the target last."
         )
     try:
+        refuse_special_file(path)
         inputs, targets = reader(path)
-    except UNREADABLE as error:
+    except (*UNREADABLE, csv.Error) as error:
         if isinstance(error, FileFormatError):
             raise
         raise FileFormatError(f"cannot read {path}: {error}") from error
@@ -271,6 +210,11 @@ def load(path: str | Path, *, normalize: bool = False) -> tuple[Array, Array]:
 
 
 def _read_csv(path: Path) -> tuple[Any, Any]:
+    if path.stat().st_size > MAX_TEXT:
+        raise FileFormatError(
+            f"{path} has {path.stat().st_size} bytes; more than {MAX_TEXT} of text are "
+            "refused. Save the array with numpy.save, as .npy."
+        )
     rows = [row for row in csv.reader(io.StringIO(path.read_text("utf-8-sig"))) if row]
     if not rows:
         raise FileFormatError(
@@ -310,20 +254,18 @@ def _read_npy(path: Path) -> tuple[Any, Any]:
 
 
 def _read_npz(path: Path) -> tuple[Any, Any]:
-    with np.load(path, allow_pickle=False) as archive:
-        declared = sum(entry.file_size for entry in archive.zip.infolist())
-        if declared > 8 * MAX_ENTRIES:
-            raise FileFormatError(f"{path} unpacks to {declared} bytes; too many.")
-        names = {name.lower(): name for name in archive.files}
-        for x, y in (("inputs", "targets"), ("x", "y")):
-            if x in names and y in names:
-                return archive[names[x]], archive[names[y]]
-        if len(names) == 1:
-            return _split(archive[archive.files[0]], path)
-        raise FileFormatError(
-            f"{path} holds {sorted(archive.files)}; expected 'inputs' and 'targets', "
-            "'X' and 'y', or a single array with the target in its last column."
-        )
+    arrays = read_arrays(path, 8 * MAX_ENTRIES)
+    names = {name.lower(): name for name in arrays}
+    for x, y in (("inputs", "targets"), ("x", "y")):
+        if x in names and y in names:
+            return arrays[names[x]], arrays[names[y]]
+    if len(names) == 1:
+        (only,) = arrays.values()
+        return _split(only, path)
+    raise FileFormatError(
+        f"{path} holds {sorted(arrays)}; expected 'inputs' and 'targets', 'X' and 'y', "
+        "or a single array with the target in its last column."
+    )
 
 
 def _split(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_flow import bounds, datasets, plots, references, storage
+from manifold_flow.errors import DataError, HypothesisError
 from manifold_flow.flow import integrate
 from manifold_flow.limits import limiting_flow
 from manifold_flow.manifold import ZeroLossManifold
@@ -21,6 +22,7 @@ from manifold_flow.models.two_layer import TwoLayerNetwork
 from manifold_flow.optimizers import LabelNoiseSGD, simulate
 from manifold_flow.report import Picture, write_report
 from manifold_flow.sharpness import HessianTrace
+from manifold_flow.solvers.choice import LARGEST_DENSE_IMPLICIT
 from manifold_flow.solvers.progress import Report
 from manifold_flow.trajectory import Trajectory
 
@@ -33,6 +35,7 @@ LEARNING_RATE = 0.0005
 NOISE_STD = 8.0
 SLOW_TIME = 0.016
 KEPT = 16
+MOST_REPLICAS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +128,8 @@ class Demo:
             "label-noise SGD": f"{self.run.details['mover']}, {self.run.n_steps} "
             f"steps, {self.ensemble.shape[1]} replicas, {self.run.seconds:.1f} s",
             f"sharpness at slow time {self.run.times[-1]:.3g}": f"SGD {mean:.4f} +/- "
-            f"{error:.4f}, flow {self.first_part.sharpness[-1]:.4f}",
+            f"{error:.4f} (95 %), flow {self.first_part.sharpness[-1]:.4f}; the "
+            "difference is of the order of the learning rate",
             "seconds in all": f"{self.seconds:.1f}",
         }
 
@@ -149,16 +153,18 @@ class Demo:
                 ),
                 "The gap to the exact minimum. The proved bound uses only what is "
                 "known before the flow runs; the local rate is exact at the flattest "
-                "point.",
+                "point. The inset shows the early part.",
             ),
             "Every neuron learns the same feature": (
                 plots.plot_features(path.times, features, exact),
-                f"All {n * model.width} preactivations, coloured by sample. They end "
-                "at the value that Theorem 1 of Gatmiry et al. gives.",
+                f"All {n * model.width} preactivations, coloured by the final value of "
+                "their sample: the dot, which Theorem 1 of Gatmiry et al. gives.",
             ),
             "The feature matrix becomes rank one": (
                 plots.plot_singular_values(path.times, values),
-                "Singular values of the activations of all neurons on all samples.",
+                "Singular values of the activations of all neurons on all samples. "
+                "Below 1e-8 they show the solver's tolerance, below the dotted line "
+                "nothing but rounding.",
             ),
             "Label-noise SGD follows the flow": (
                 plots.plot_ensemble(
@@ -169,8 +175,8 @@ class Demo:
                     label=f"label-noise SGD, mean of {self.ensemble.shape[1]}, 95 %",
                 ),
                 "The first part of the flow. Iterates are projected on the "
-                "manifold before their sharpness is taken; the difference that remains "
-                "is of the order of the learning rate.",
+                "manifold before their sharpness is taken. The difference that remains "
+                "is the bias of a finite learning rate; it halves when that does.",
             ),
         }
         return [
@@ -204,12 +210,25 @@ def run_demo(
     -------
     Demo
         Trajectories and numbers.
+
+    Raises
+    ------
+    DataError
+        For sizes that would take hours, or fewer than two replicas.
+    HypothesisError
+        If the images are linearly dependent, before anything is computed.
     """
     began = clock.monotonic()
+    _check_sizes(n, width, replicas)
     data, first, noise = np.random.SeedSequence(seed).spawn(3)
     inputs, targets = datasets.digits(n, rng=data)
     # one neuron's share y_i/m of a target is of order 1, so that samples end apart
     model = TwoLayerNetwork(inputs, width * targets, width=width, activation="cubic")
+    if model.caveats:
+        raise HypothesisError(
+            f"{model.caveats[0]}, so the demo has no exact answer to compare with. "
+            "Ask for fewer images, for instance n = 40."
+        )
     manifold = ZeroLossManifold(model)
     start = manifold.random_point(rng=first)
     sgd = LabelNoiseSGD(model, learning_rate=LEARNING_RATE, noise_std=NOISE_STD)
@@ -234,6 +253,20 @@ def run_demo(
         rate=flow.rate,
         seconds=clock.monotonic() - began,
     )
+
+
+def _check_sizes(n: int, width: int, replicas: int) -> None:
+    if n * width > LARGEST_DENSE_IMPLICIT:
+        raise DataError(
+            f"n * width = {n * width}: the flow moves that many coordinates, and above "
+            f"{LARGEST_DENSE_IMPLICIT} its implicit solver takes hours. Use fewer "
+            "images or neurons, or mf.integrate with a time_limit."
+        )
+    if not 2 <= replicas <= MOST_REPLICAS:
+        raise DataError(
+            f"replicas = {replicas}: a 95 % interval needs at least 2, and more than "
+            f"{MOST_REPLICAS} take hours. The default is 64."
+        )
 
 
 def write_demo(demo: Demo, folder: str | Path) -> Path:
@@ -263,6 +296,9 @@ def write_demo(demo: Demo, folder: str | Path) -> Path:
             "Label-noise SGD with a small step drifts along the manifold of zero-loss "
             "networks, down the trace of the Hessian of its loss. Here that flow is "
             "integrated to its end on real images and compared with the algorithm.",
+            "Slow time is the clock they share: a step of SGD with learning rate eta "
+            "takes the slow time eta^2, and on it the flow has the rate sigma^2/4, "
+            f"here {demo.rate:g}.",
         ],
         demo.table(),
         demo.pictures(),

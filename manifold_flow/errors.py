@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import reprlib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActivationError",
+    "ArgumentError",
+    "CallbackError",
     "DataError",
     "DegenerateEigenvalueError",
     "DerivativeError",
@@ -45,6 +48,14 @@ __all__ = [
 class ManifoldFlowError(Exception):
     """Root of every error raised on purpose by manifold_flow."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the message and the numbers, whatever the constructor takes."""
+        return _revived, (type(self), self.args), self.__dict__
+
+
+def _revived(kind: type[ManifoldFlowError], args: tuple[Any, ...]) -> ManifoldFlowError:
+    return kind.__new__(kind, *args)
+
 
 class ShapeError(ManifoldFlowError, ValueError):
     """An array has the wrong shape."""
@@ -58,12 +69,32 @@ class ShapeError(ManifoldFlowError, ValueError):
         )
 
 
+class ArgumentError(ManifoldFlowError, TypeError):
+    """An object of another kind than the function takes; says which kind it takes."""
+
+    def __init__(self, name: str, wanted: type, got: object, advice: str = "") -> None:
+        self.wanted, self.got = wanted, got
+        if got is None or isinstance(got, str):
+            found = reprlib.repr(got)
+        elif isinstance(got, type):
+            found = f"the class {got.__name__}"
+        else:
+            found = f"of type {type(got).__name__}"
+        super().__init__(
+            f"{name} is {found} where a {wanted.__name__} is needed. {advice}".rstrip()
+        )
+
+
+class CallbackError(ManifoldFlowError):
+    """A user's callback raised; its own error is the ``__cause__``."""
+
+
 class DataError(ManifoldFlowError, ValueError):
     """Inputs, targets or numbers that no computation could use."""
 
 
 class ModelError(ManifoldFlowError, ValueError):
-    """A model that does not define a zero-loss manifold."""
+    """A model that defines no zero-loss manifold, or whose own function raised."""
 
 
 class ActivationError(ManifoldFlowError, ValueError):
@@ -148,9 +179,11 @@ class ProjectionError(ManifoldFlowError):
 class IntegrationError(ManifoldFlowError):
     """The flow could not reach its end; ``trajectory`` holds the path so far."""
 
-    def __init__(self, message: str, trajectory: Trajectory) -> None:
-        self.trajectory = trajectory
-        super().__init__(message)
+    def __init__(self, reason: str, trajectory: Trajectory) -> None:
+        self.reason, self.trajectory = reason.rstrip("."), trajectory
+        super().__init__(
+            f"{self.reason}. The path so far is in the exception's .trajectory."
+        )
 
 
 class Interrupted(IntegrationError, KeyboardInterrupt):
@@ -194,8 +227,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {spelled[close[0]]!r}?" if close else "."
 
 
+def require(name: str, value: object, wanted: type, advice: str = "") -> None:
+    """Raise an ArgumentError unless ``value`` is of the kind a function takes."""
+    if not isinstance(value, wanted):
+        raise ArgumentError(name, wanted, value, advice)
+
+
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C", bound=type)
 
 
 def suggest_keywords(function: Callable[P, R]) -> Callable[P, R]:
@@ -211,3 +251,9 @@ def suggest_keywords(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return checked
+
+
+def suggests_keywords(kind: C) -> C:
+    """Let the generated constructor of a dataclass suggest keywords."""
+    kind.__init__ = suggest_keywords(kind.__init__)  # type: ignore[misc]
+    return kind

@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from manifold_flow.arrays import as_finite
 from manifold_flow.errors import (
+    CallbackError,
     DataError,
     IntegrationError,
     Interrupted,
     OffManifoldError,
     RankDeficientJacobianError,
     ShapeError,
+    require,
     suggest_keywords,
+    suggests_keywords,
 )
 from manifold_flow.linearization import REGULAR_MARGIN
 from manifold_flow.manifold import ZeroLossManifold
@@ -26,7 +30,7 @@ from manifold_flow.solvers import loop
 from manifold_flow.solvers.choice import METHODS, choose_method
 from manifold_flow.solvers.path import Constraint, Limits, Observation, Path
 from manifold_flow.solvers.progress import Report, reporter
-from manifold_flow.trajectory import Trajectory
+from manifold_flow.trajectory import Status, Trajectory
 
 __all__ = ["Flow", "LimitingFlow", "integrate"]
 
@@ -56,6 +60,7 @@ class Flow(ABC):
         """Return the same flow on another manifold (the reduced one)."""
 
 
+@suggests_keywords
 @dataclass(frozen=True, eq=False)
 class LimitingFlow(Flow):
     r"""Riemannian gradient flow :math:`\dot\theta = -\text{rate}\,\mathrm{grad}_M S`.
@@ -77,7 +82,7 @@ class LimitingFlow(Flow):
 
     References
     ----------
-    Li, Wang, Arora (2021); theory.md §0.3, §2.
+    Li, Wang, Arora (2021); theory notes §0.3, §2.
     """
 
     manifold: ZeroLossManifold
@@ -85,6 +90,8 @@ class LimitingFlow(Flow):
     rate: float = 1.0
 
     def __post_init__(self) -> None:
+        require("manifold", self.manifold, ZeroLossManifold)
+        require("sharpness", self.sharpness, Sharpness, "Pass mf.HessianTrace().")
         if not (np.isfinite(self.rate) and self.rate > 0):
             raise DataError(
                 f"rate = {self.rate}: a limiting flow needs a positive rate, or it "
@@ -169,7 +176,7 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
         If the start is no regular point.
     IntegrationError
         If a budget ends, the gradient stops falling, or the velocity breaks down; its
-        ``trajectory`` is the path so far.
+        ``trajectory`` is the path so far.  So does a callback that raises.
 
     Examples
     --------
@@ -181,6 +188,7 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     >>> path.status.name, (path.end.round(8) + 0.0).tolist()  # the ellipse's flat end
     ('STATIONARY', [2.0, 0.0])
     """
+    require("flow", flow, Flow, "Optimizers run in mf.simulate().")
     start = _checked_start(flow.manifold, start)
     asked = None if times is None else _checked_times(times)
     limits = Limits(rtol, atol, gtol, max_step, first_step, max_steps, time_limit)
@@ -203,11 +211,28 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
         limits=limits,
         constraint=_constraint(inner, begin),
         keep_steps=keep_steps,
-        callback=callback and (lambda time, point: callback(time, lift(point))),
+        callback=callback and _guarded(callback, lift),
         report=reporter(progress),
     )
     details = _details(flow, name, reason, limits)
     return _answer(path, lift, details)
+
+
+def _guarded(
+    callback: Callable[[float, Array], object], lift: Callable[[Array], Array]
+) -> Callable[[float, Array], object]:
+    """Tell what a callback raises from a breakdown of the flow."""
+
+    def heard(time: float, point: Array) -> object:
+        try:
+            return callback(time, lift(point))
+        except Exception as error:
+            raise CallbackError(
+                f"the callback raised {type(error).__name__} at slow time {time:.6g}: "
+                f"{error}"
+            ) from error
+
+    return heard
 
 
 def _constraint(flow: Flow, start: Array) -> Constraint:
@@ -229,7 +254,7 @@ def _constraint(flow: Flow, start: Array) -> Constraint:
 
 
 def _checked_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
-    point = np.array(start, dtype=float)
+    point = as_finite("start", start, 1).copy()
     here = manifold.linearize(point)
     violation, tolerance = float(np.abs(here.residual).max()), manifold.tolerance(point)
     if violation > tolerance:
@@ -283,6 +308,9 @@ def _details(flow: Flow, method: str, reason: str, limits: Limits) -> dict[str, 
 def _answer(
     path: Path, lift: Callable[[Array], Array], details: dict[str, Any]
 ) -> Trajectory:
+    if isinstance(path.cause, CallbackError):
+        path.end(Status.OUT_OF_BUDGET, str(path.cause))
+
     def along(name: str) -> Array:
         return np.array([getattr(seen, name) for seen in path.observations])
 
@@ -304,7 +332,6 @@ def _answer(
     )
     if path.status.success:
         return trajectory
-    message = f"{path.message}. The path so far is in the exception's .trajectory."
     if isinstance(path.cause, KeyboardInterrupt):
-        raise Interrupted(message, trajectory) from path.cause
-    raise IntegrationError(message, trajectory) from path.cause
+        raise Interrupted(path.message, trajectory) from path.cause
+    raise IntegrationError(path.message, trajectory) from path.cause

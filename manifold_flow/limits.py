@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import singledispatch
 
-from manifold_flow.errors import NoLimitingFlowError
+from manifold_flow.errors import NoLimitingFlowError, require
 from manifold_flow.flow import LimitingFlow
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.optimizers import LabelNoiseSGD
@@ -62,8 +62,9 @@ def _label_noise_sgd(
     r"""Li, Wang, Arora (2021): label noise is matched to the Hessian, Σ = c ∇²L.
 
     Then :math:`dY/dT = -\tfrac{c}{4}\, \mathrm{grad}_M \mathrm{Tr}\,\nabla^2 L` with
-    :math:`T = \eta^2 k` (theory.md §0.3; the constants c in §0.4).
+    :math:`T = \eta^2 k` (theory notes §0.3; the constants c in §0.4).
     """
+    require("manifold", manifold, ZeroLossManifold)
     if optimizer.model is not manifold.model:
         raise NoLimitingFlowError(
             "the optimizer and the manifold have different models, so they have no "
@@ -73,7 +74,7 @@ def _label_noise_sgd(
     if not loss.has_equal_weights:
         raise NoLimitingFlowError(
             "label noise of one variance is not matched to the Hessian of a weighted "
-            "loss (it would need variances proportional to 1/weight; theory.md "
+            "loss (it would need variances proportional to 1/weight; theory notes "
             "§1.12c), so its limit is no trace flow. Use equal sample_weights."
         )
     rate = loss.label_noise_rate(optimizer.noise_std, optimizer.batch_size)

@@ -1,7 +1,7 @@
 """The squared loss: its normalisation, and the clock that follows from it.
 
 Every factor 1/2, 1/n and batch size of the project is decided here
-(theory.md §0.2-0.4); no other file converts between them.
+(theory notes §0.2-0.4); no other file converts between them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from manifold_flow.arrays import as_real
 from manifold_flow.errors import DataError, ShapeError, UnknownNameError
 
 __all__ = ["SquaredLoss"]
@@ -57,7 +58,7 @@ class SquaredLoss:
 
     References
     ----------
-    theory.md §0.2 (normalisations) and §0.4 (clocks).
+    theory notes §0.2 (normalisations) and §0.4 (clocks).
 
     Examples
     --------
@@ -81,7 +82,7 @@ class SquaredLoss:
         if name not in FORMULAS:
             raise UnknownNameError("loss", normalization, FORMULAS)
         weights = np.ones(n_residuals) if sample_weights is None else sample_weights
-        weights = np.array(weights, dtype=float)
+        weights = as_real("sample_weights", weights).copy()
         if weights.shape != (n_residuals,):
             raise ShapeError(
                 "sample_weights", (n_residuals,), weights.shape, "One weight a sample."
@@ -142,7 +143,7 @@ class SquaredLoss:
         Returns
         -------
         float
-            The constant c (theory.md §0.4).
+            The constant c (theory notes §0.4).
         """
         weight = float(self.sample_weights[0])
         return 2.0 * self.n_residuals * self.scale * weight * noise_std**2 / batch_size
@@ -163,7 +164,7 @@ class SquaredLoss:
         Returns
         -------
         float
-            The rate, per unit of slow time (theory.md §0.3-0.4).
+            The rate, per unit of slow time (theory notes §0.3-0.4).
 
         Examples
         --------

@@ -16,6 +16,8 @@ from manifold_flow.errors import (
     ProjectionError,
     RankDeficientJacobianError,
     ShapeError,
+    require,
+    suggest_keywords,
 )
 from manifold_flow.linearization import REGULAR_MARGIN, Linearization, RegularPoint
 from manifold_flow.models.model import Model
@@ -53,7 +55,9 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
     [0.6, 0.8]
     """
 
+    @suggest_keywords
     def __init__(self, model: Model) -> None:
+        require("model", model, Model, "Wrap a function in CallableModel(residual, p).")
         # before super(): LevelSet.__init__ asks for the embedding space at once
         self.model = model
         # no default metric exists for a general level set, hence equip=False

@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from manifold_flow.arrays import as_real, refuse_too_large
 from manifold_flow.errors import (
     DataError,
     DivergenceError,
     Interrupted,
     ShapeError,
     UnknownNameError,
+    require,
     suggest_keywords,
+    suggests_keywords,
 )
 from manifold_flow.models.model import Model
 from manifold_flow.solvers.progress import Report, reporter
@@ -57,6 +60,7 @@ class Optimizer(ABC):
         """Return the same optimizer on another model (the reduced one)."""
 
 
+@suggests_keywords
 @dataclass(frozen=True, eq=False)
 class LabelNoiseSGD(Optimizer):
     r"""SGD whose labels are perturbed afresh at every use.
@@ -88,7 +92,7 @@ class LabelNoiseSGD(Optimizer):
 
     References
     ----------
-    Blanc et al. (2020); Li, Wang, Arora (2021); theory.md §0.4.
+    Blanc et al. (2020); Li, Wang, Arora (2021); theory notes §0.4.
     """
 
     model: Model
@@ -98,6 +102,7 @@ class LabelNoiseSGD(Optimizer):
     noise: str = "rademacher"
 
     def __post_init__(self) -> None:
+        require("model", self.model, Model, "An optimizer trains a model, not its M.")
         if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise DataError(f"learning_rate = {self.learning_rate}: must be positive.")
         if not (np.isfinite(self.noise_std) and self.noise_std >= 0):
@@ -205,8 +210,11 @@ def simulate(
     >>> run.points.shape, run.times.round(6).tolist()
     ((3, 3, 4), [0.0, 0.1, 0.2])
     """
-    begin = _checked_start(optimizer.model, start, replicas)
+    require("optimizer", optimizer, Optimizer, "Flows are followed by mf.integrate().")
     _check_counts(n_steps=n_steps, every=every, replicas=replicas)
+    begin = _checked_start(optimizer.model, start, replicas)
+    every = every or max(1, n_steps // 100)
+    refuse_too_large("the kept iterates", n_steps // every + 2, *begin.shape)
     generator, report = np.random.default_rng(rng), reporter(progress)
     reduction = optimizer.model.reduction()
     inner = optimizer.on(reduction.model)
@@ -250,8 +258,9 @@ def simulate(
 
 def _checked_start(model: Model, start: ArrayLike, replicas: int | None) -> Array:
     """Return the start of shape (p,) or, with replicas, (replicas, p)."""
-    begin = np.array(start, dtype=float)
-    if begin.ndim == 1 and replicas is not None and replicas > 0:
+    begin = as_real("start", start).copy()
+    if begin.ndim == 1 and replicas is not None:
+        refuse_too_large("the replicas", replicas, begin.size)
         begin = np.tile(begin, (replicas, 1))
     wanted = (model.n_params,) if begin.ndim < 2 else (len(begin), model.n_params)
     if begin.shape != wanted or (
@@ -276,11 +285,10 @@ def _steps(
     optimizer: Optimizer,
     params: Array,
     n_steps: int,
-    every: int | None,
+    every: int,
     rng: np.random.Generator,
 ) -> Iterator[tuple[int, Array]]:
     """Yield (step, params) for the steps to keep."""
-    every = every or max(1, n_steps // 100)
     for step in range(1, n_steps + 1):
         # a diverging replica is told by its infinities, not by warnings
         with np.errstate(all="ignore"):

@@ -110,7 +110,13 @@ def plot_path(path: Trajectory, *, ax: Axes | None = None) -> Axes:
     )
     right.set_ylabel("norm of the Riemannian gradient", color=VERMILION)
     right.grid(False)
-    ax.set_title(path.status.value.split(":")[0])
+    title = path.status.value.split(":")[0]
+    if len(path.times) == 2:
+        # a straight line would be taken for the path
+        for line in (*ax.lines, *right.lines):
+            line.set_linestyle("none")
+        title += " (start and end only; keep_steps=True keeps the way)"
+    ax.set_title(title)
     return ax
 
 
@@ -124,6 +130,8 @@ def plot_gap(
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the sharpness gap on a log scale, with its exponential bounds.
+
+    An inset shows the same on a logarithmic time axis, where the early part is seen.
 
     Parameters
     ----------
@@ -176,7 +184,12 @@ def plot_gap(
         ylabel=r"sharpness gap  $\mathrm{Tr}\,\nabla^2 L - \min$",
         ylim=(max(float(gap[seen].min()) / 3, 1e-16), 3 * float(gap[0])),
     )
-    ax.legend()
+    early = ax.inset_axes((0.56, 0.52, 0.42, 0.36))
+    early.loglog(times[seen], gap[seen], color=BLUE, lw=1.5)
+    early.set_xlim(1e-6 * end, end)
+    early.set_title("the same, time on a log scale", fontsize="small")
+    early.tick_params(labelsize="small")
+    ax.legend(loc="lower left")
     return ax
 
 
@@ -229,6 +242,8 @@ def plot_singular_values(
 ) -> Axes:
     """Draw the singular values of the feature matrix against slow time.
 
+    The grey line is where rounding of the largest one hides all others.
+
     Parameters
     ----------
     times : array, shape (T,)
@@ -249,6 +264,8 @@ def plot_singular_values(
     lines = ax.semilogy(times, rest, color=ORANGE, lw=0.9, alpha=0.8)
     if lines:
         lines[0].set_label("all others")
+    rounding = np.finfo(float).eps * float(values.max())
+    ax.axhline(rounding, color=GREY, ls=":", label="rounding")
     ax.set(xlabel="slow time", ylabel=r"singular values of  $\varphi(Z)$")
     ax.legend()
     return ax
@@ -264,6 +281,9 @@ def plot_ensemble(
     ax: Axes | None = None,
 ) -> Axes:
     """Draw an ensemble's mean and its 95 % interval over the flow.
+
+    Single runs differ by less than a line is wide: where the flow is known at the same
+    times, an inset shows them, the mean and its interval as differences from the flow.
 
     Parameters
     ----------
@@ -287,14 +307,24 @@ def plot_ensemble(
     mean = values.mean(axis=1)
     half = 1.96 * values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
     ax.plot(flow_times, flow_values, color=BLUE, lw=2, label="limiting flow")
-    ax.plot(times, values[:, :8], color=GREY, lw=0.5, alpha=0.5)
-    ax.plot([], [], color=GREY, lw=0.8, label="single runs")
     ax.fill_between(times, mean - half, mean + half, color=VERMILION, alpha=0.3, lw=0)
     ax.plot(times, mean, color=VERMILION, ls="--", marker=_marker(times), label=label)
     ax.set(
         xlabel=r"slow time  $\eta^2 k$", ylabel=r"sharpness  $\mathrm{Tr}\,\nabla^2 L$"
     )
-    ax.legend()
+    if np.array_equal(flow_times, times):
+        inset = ax.inset_axes((0.42, 0.38, 0.56, 0.3))
+        away, off = values - flow_values[:, None], mean - flow_values
+        inset.plot(times, away[:, :8], color=GREY, lw=0.6, alpha=0.7)
+        inset.fill_between(
+            times, off - half, off + half, color=VERMILION, alpha=0.4, lw=0
+        )
+        inset.plot(times, off, color=VERMILION, ls="--")
+        inset.axhline(0.0, color=BLUE)
+        inset.locator_params(axis="x", nbins=4)
+        inset.set_title("minus the flow; grey: single runs", fontsize="small")
+        inset.tick_params(labelsize="small")
+    ax.legend(loc="upper right")
     return ax
 
 

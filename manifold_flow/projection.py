@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from manifold_flow.errors import (
     ManifoldFlowError,
+    NonFiniteError,
     ProjectionError,
     RankDeficientJacobianError,
 )
@@ -49,7 +50,7 @@ def gauss_newton(model: Model, point: Array) -> Array:
     """
     log: Log = []
     for iteration in range(MAX_ITERATIONS):
-        here = model.linearize(point)
+        here = _seen_from(model, point, log)
         size, scale = float(np.abs(here.residual).max()), residual_scale(here, point)
         if size <= GOAL * scale:
             return point
@@ -88,10 +89,19 @@ def residual_scale(here: Linearization, point: Array) -> float:
     return max(1.0, steepest * float(np.linalg.norm(point)))
 
 
+def _seen_from(model: Model, point: Array, log: Log) -> Linearization:
+    try:
+        return model.linearize(point)
+    except NonFiniteError as error:
+        raise ProjectionError(
+            f"Gauss-Newton met a point without geometry. {error}", tuple(log)
+        ) from error
+
+
 def _step(here: Linearization, iteration: int, log: Log) -> Array:
     try:
         return here.normal_solve(here.residual)
-    except RankDeficientJacobianError as error:
+    except (RankDeficientJacobianError, np.linalg.LinAlgError) as error:
         log.append((iteration, float(np.abs(here.residual).max()), 0.0))
         raise ProjectionError(
             f"Gauss-Newton met a singular Jacobian. {error}", tuple(log)

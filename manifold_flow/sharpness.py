@@ -10,7 +10,7 @@ symmetric *slope* :math:`A = \partial S / \partial G`, and all share one formula
    \quad\text{for}\quad S = \sum_k \psi(\lambda_k).
 
 Off M these are extensions of S; their tangential gradients on M do not depend on the
-extension (theory.md §1.3).
+extension (theory notes §1.3).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Sharpness(ABC):
 class HessianTrace(Sharpness):
     r"""Tr ∇²L: the sharpness that label noise decreases.
 
-    :math:`S = \sum_i c_i \|\nabla r_i\|^2`, so A = diag(c) (theory.md §1.3).
+    :math:`S = \sum_i c_i \|\nabla r_i\|^2`, so A = diag(c) (theory notes §1.3).
     """
 
     def value(self, linearization: Linearization) -> float:
@@ -97,7 +97,7 @@ class HessianLogPseudoDeterminant(Sharpness):
     r"""log |∇²L|₊, the sum of the logarithms of the n non-zero eigenvalues.
 
     :math:`S = \log\det \hat G`, so :math:`A = G^{-1}` and
-    :math:`dA = -G^{-1}\, dG\, G^{-1}`: the drift under isotropic noise (theory.md
+    :math:`dA = -G^{-1}\, dG\, G^{-1}`: the drift under isotropic noise (theory notes
     §2.3b).
     """
 

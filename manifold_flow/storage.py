@@ -7,15 +7,12 @@ allocated for it.
 from __future__ import annotations
 
 import json
-import lzma
-import math
 import os
+import stat
 import subprocess
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,24 +21,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_flow.errors import FileFormatError
+from manifold_flow.npz import UNREADABLE, read_arrays
 
-__all__ = ["provenance", "read", "write", "write_text"]
+__all__ = [
+    "provenance",
+    "read",
+    "refuse_unwritable",
+    "run_file",
+    "write",
+    "write_text",
+]
 
 SCHEMA = "manifold_flow/1"
 RECEIPT = "receipt"
 MAX_BYTES = 16 * 2**30
-#: what broken, encrypted or hostile archives make the standard library raise
-UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    MemoryError,
-    RuntimeError,
-    AttributeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-)
 PACKAGES = ("manifold_flow", "numpy", "scipy", "geomstats", "autograd")
 
 
@@ -87,9 +80,7 @@ def write(
     Path
         The file written.
     """
-    path = Path(path)
-    if path.suffix != ".npz":
-        path = path.with_name(path.name + ".npz")
+    path = run_file(path)
     text = json.dumps({"schema": SCHEMA, **receipt}, allow_nan=True)
     packed = np.frombuffer(text.encode(), dtype=np.uint8)
     with _replacing(path) as temporary, open(temporary, "wb") as stream:
@@ -105,18 +96,70 @@ def write_text(path: str | Path, text: str) -> Path:
     return path
 
 
+def run_file(path: str | Path) -> Path:
+    """Return the name under which a run is saved: with the suffix .npz.
+
+    Parameters
+    ----------
+    path : str or Path
+        As the user gave it.
+
+    Returns
+    -------
+    Path
+        The same, or with .npz added.
+
+    Raises
+    ------
+    FileFormatError
+        If it names no file.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+        return path
+    if os.path.isdir(path):  # never raises; "" is the folder we are in
+        raise FileFormatError(
+            f"cannot write {path}: it is a directory. Name a file in it, such as "
+            f"{path / 'run.npz'}."
+        )
+    return path.with_name(path.name + ".npz")
+
+
+def refuse_unwritable(path: str | Path) -> None:
+    """Raise where a file could not be written; called before the work it is to hold.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; folders on the way are made.
+
+    Raises
+    ------
+    FileFormatError
+        If the name is a directory or too long, or its folder takes no file.
+    """
+    _temporary_beside(Path(path)).unlink()
+
+
+def _temporary_beside(path: Path) -> Path:
+    """Make an empty file in the folder of the target."""
+    try:
+        # lstat, because is_dir and exists may hide that a name is too long
+        with suppress(FileNotFoundError):
+            if stat.S_ISDIR(path.lstat().st_mode):
+                raise IsADirectoryError("it is a directory")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".manifold_flow.")
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"cannot write {path}: {error}") from error
+    os.close(handle)
+    return Path(name)
+
+
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside the target that replaces it on success only."""
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a directory")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".manifold_flow.")
-        os.close(handle)
-    except OSError as error:
-        raise FileFormatError(f"cannot write {path}: {error}") from error
-    temporary = Path(name)
+    temporary = _temporary_beside(path)
     try:
         yield temporary
         umask = os.umask(0)
@@ -152,17 +195,15 @@ def read(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """
     path = Path(path)
     try:
-        _refuse_absurd_shapes(path)
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = read_arrays(path, MAX_BYTES)
+        if RECEIPT not in arrays:
+            raise FileFormatError(
+                f"{path} has no receipt: it was not written by manifold_flow. To read "
+                "data, use manifold_flow.datasets.load."
+            )
         receipt = json.loads(arrays.pop(RECEIPT).tobytes().decode())
     except FileFormatError:
         raise
-    except KeyError:
-        raise FileFormatError(
-            f"{path} has no receipt: it was not written by manifold_flow. To read "
-            "data, use manifold_flow.datasets.load."
-        ) from None
     except UNREADABLE as error:
         raise FileFormatError(f"cannot read {path} as a saved run: {error}") from error
     if not isinstance(receipt, dict) or receipt.get("schema") != SCHEMA:
@@ -172,18 +213,3 @@ def read(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
             "the version that wrote it."
         )
     return arrays, receipt
-
-
-def _refuse_absurd_shapes(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        total = 0
-        for name in archive.namelist():
-            with archive.open(name) as member:
-                np.lib.format.read_magic(member)
-                shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-            total += math.prod(shape) * dtype.itemsize
-            if dtype.hasobject or total > MAX_BYTES:
-                raise FileFormatError(
-                    f"{path}: {name} declares shape {shape} of {dtype}; refused before "
-                    "any memory is allocated."
-                )

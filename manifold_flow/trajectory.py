@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,10 @@ __all__ = ["Status", "Trajectory", "load"]
 
 Array = NDArray[np.float64]
 DIAGNOSTICS = ("sharpness", "gradient_norm", "residual", "rank_margin")
+
+
+def _as_they_are(points: Array) -> Array:
+    return points
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,7 +71,7 @@ class Trajectory:
     gradient_norm: Array | None = None
     residual: Array | None = None
     rank_margin: Array | None = None
-    lift: Callable[[Array], Array] = field(default=lambda reduced: reduced)
+    lift: Callable[[Array], Array] = _as_they_are
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "details", dict(self.details))
@@ -90,6 +94,12 @@ class Trajectory:
         """Whether the end is an answer: stationary, completed, or the edge of M."""
         return self.status.success
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the lifted points: a lift knows a whole model, and is a closure."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values |= {"reduced_points": self.points, "lift": _as_they_are}
+        return partial(Trajectory, **values), ()
+
     def __len__(self) -> int:
         """Return the number T of stored times."""
         return len(self.times)
@@ -97,8 +107,10 @@ class Trajectory:
     def __repr__(self) -> str:
         """Return four lines: why it ended, sharpness, constraint, cost."""
         details = self.details
+        word = self.status.value.partition(":")[0]
+        why = self.message.removeprefix(f"{word}: ")  # the name says it already
         lines = [
-            f"{self.status.name} at slow time {self.times[-1]:.6g}: {self.message}",
+            f"{self.status.name} at slow time {self.times[-1]:.6g}: {why}",
             f"{details.get('mover', 'trajectory')}, loss {details.get('loss', '?')}",
             f"max |residual| {self._last_residual()}; drift before projection "
             f"{self.drift:.1e}",
@@ -181,21 +193,18 @@ def load(path: str | Path) -> Trajectory:
     """
     arrays, receipt = storage.read(path)
     try:
-        times, points = arrays["times"], arrays["points"]
-        if times.ndim != 1 or len(times) != len(points):
-            raise FileFormatError(
-                f"{path}: times have shape {times.shape}, points {points.shape}."
-            )
+        _check_receipt(path, receipt)
+        _check_arrays(path, arrays)
         diagnostics: dict[str, Any] = {
             name: arrays[name] for name in DIAGNOSTICS if name in arrays
         }
         return Trajectory(
-            times=times,
+            times=arrays["times"],
             status=Status[receipt["status"]],
             message=str(receipt["message"]),
-            reduced_points=points,
-            n_evaluations=int(receipt["n_evaluations"]),
-            n_steps=int(receipt["n_steps"]),
+            reduced_points=arrays["points"],
+            n_evaluations=receipt["n_evaluations"],
+            n_steps=receipt["n_steps"],
             drift=float(receipt["drift"]),
             seconds=float(receipt["seconds"]),
             details={
@@ -209,3 +218,35 @@ def load(path: str | Path) -> Trajectory:
         if isinstance(error, FileFormatError):
             raise
         raise FileFormatError(f"{path} is not a saved trajectory: {error}.") from error
+
+
+def _check_receipt(path: str | Path, receipt: Mapping[str, Any]) -> None:
+    if receipt["kind"] != "trajectory":
+        raise FileFormatError(
+            f"{path} holds a {receipt['kind']!r}, not a trajectory. Read it with the "
+            "function that belongs to what wrote it."
+        )
+    for name in ("n_evaluations", "n_steps"):
+        if type(receipt[name]) is not int or receipt[name] < 0:
+            raise FileFormatError(f"{path}: {name} = {receipt[name]!r} is no count.")
+    for name in ("drift", "seconds"):
+        if not float(receipt[name]) >= 0:
+            raise FileFormatError(f"{path}: {name} = {receipt[name]!r} is below 0.")
+
+
+def _check_arrays(path: str | Path, arrays: Mapping[str, Array]) -> None:
+    times, points = arrays["times"], arrays["points"]
+    for name in ("times", "points", *(set(DIAGNOSTICS) & set(arrays))):
+        array = arrays[name]
+        if array.dtype != float:
+            raise FileFormatError(f"{path}: {name} holds {array.dtype}, not float64.")
+        wanted = (2, 3) if name == "points" else (1,)
+        if array.ndim not in wanted or len(array) != len(times) or array.size == 0:
+            raise FileFormatError(
+                f"{path}: times have shape {times.shape}, {name} {array.shape}; every "
+                "time needs its row."
+            )
+    if not np.isfinite(points).all():
+        raise FileFormatError(f"{path}: points are not finite.")
+    if not np.isfinite(times).all() or (np.diff(times) < 0).any():
+        raise FileFormatError(f"{path}: times are not finite and increasing.")

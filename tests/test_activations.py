@@ -208,7 +208,7 @@ class TestDecreasingExpression(InvertibleLaws):
 
 
 class TestRootOfQuadratic(InvertibleLaws):
-    """φ' = √(1 + z²), the fourth activation of theory.md §1.13."""
+    """φ' = √(1 + z²), the fourth activation of theory notes §1.13."""
 
     activation = Activation.of("(z*sqrt(1 + z^2) + asinh(z))/2")
 
@@ -383,7 +383,7 @@ class TestHypotheses:
         assert Activation.of("tanh").satisfies_hypotheses(low, high) is satisfied
 
     def test_power_three_halves_has_negative_third_derivative(self):
-        # theory.md §1.13: z^1.5 on z > 0.
+        # theory notes §1.13: z^1.5 on z > 0.
         assert Activation.of("z^1.5").sign(3, 0.1, 10).sign == "negative"
 
     @pytest.mark.parametrize("name", ["tanh", "softplus", "gelu", "square"])

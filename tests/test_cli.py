@@ -1,6 +1,7 @@
 """The command line: what it prints, what it refuses, with which exit status."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -48,6 +49,14 @@ def test_flow_prints_one_json_object(capsys):
     assert found["sharpness_initial"] > found["sharpness_final"]
     assert found["residual"] < 1e-10
     assert found["neuron_spread"] < 1e-6
+    assert found["flow"] == "LimitingFlow(HessianTrace(), rate=1)"
+    assert "sharpness" not in found
+
+
+def test_the_name_of_the_status_is_said_once(capsys):
+    code, out, _ = run(capsys, "flow", "--times", 0, 1)
+    assert code == 0
+    assert out.startswith("COMPLETED at slow time 1: reached the last requested time\n")
 
 
 def test_flow_on_real_digits_with_an_expression(capsys):
@@ -119,6 +128,10 @@ def test_dependent_rows_are_noted_on_stderr_and_in_the_json(capsys):
     assert "5 input rows have rank 3" in err
     assert "rank 3" in found["caveats"][0]
     assert found["flattest_sharpness"] is None
+    assert err.count("rank 3") == 1
+    # in words, the result says it; once is enough
+    code, out, err = run(capsys, "flow", "--n", 5, "--d", 3, "--width", 6)
+    assert (code, f"{out}{err}".count("rank 3")) == (0, 1)
 
 
 def test_same_seed_same_numbers(capsys):
@@ -135,6 +148,8 @@ def test_a_run_is_saved(capsys, tmp_path):
     code, out, _ = run(capsys, "flow", "--times", 0, 1, "--out", file)
     assert (code, mf.load(file).times.tolist()) == (0, [0.0, 1.0])
     assert f"saved {file}" in out
+    out = run(capsys, "flow", "--times", 1, "--out", tmp_path / "bare", "--json")[1]
+    assert json.loads(out)["out"] == str(tmp_path / "bare.npz")
 
 
 def test_data_from_a_file(capsys, tmp_path):
@@ -167,6 +182,13 @@ def test_a_config_file_gives_options_and_the_command_line_wins(capsys, tmp_path)
         ("n = [1, 2]\n", r":1: n = \[1, 2\]: expected int"),
         ("[model]\nn = 3\n", r":1: model = \{'n': 3\}: expected str"),
         ("n = = 3\n", r"not valid TOML: .*line 1"),
+        (f"n = {'9' * 5000}\n", r"not valid TOML: .*digits"),
+        (f"n = {'[' * 9000}{']' * 9000}\n", r"not valid TOML: .*recursion"),
+        (f"rate = 1{'0' * 400}\n", r":1: rate = 1000+\.\.\.0+: int too large"),
+        ("m = 3\n\nwidth = 4\n", r":3: width is another spelling"),
+        ("max_steps = 3\nmax-steps = 4\n", r":2: max-steps is another spelling"),
+        ("seed = -1\n", r"seed = -1: must be an integer, 0 or more"),
+        ("# " * 60_000, r"longer than 100000 characters"),
     ],
 )
 def test_a_bad_config_names_line_and_nearest_key(capsys, tmp_path, text, message):
@@ -175,6 +197,13 @@ def test_a_bad_config_names_line_and_nearest_key(capsys, tmp_path, text, message
     code, out, err = run(capsys, "flow", file)
     assert (code, out) == (2, "")
     assert re.search(message, err), err
+
+
+def test_a_byte_order_mark_is_no_part_of_a_key(capsys, tmp_path):
+    file = tmp_path / "flow.toml"
+    file.write_text("\ufeffn = 2\n", "utf-8")
+    code, out, _ = run(capsys, "flow", file, "--times", 1, "--json")
+    assert (code, "n=2" in json.loads(out)["model"]) == (0, True)
 
 
 def test_a_missing_config(capsys, tmp_path):
@@ -203,6 +232,11 @@ def test_a_missing_config(capsys, tmp_path):
         (["--times", "2", "1"], "strictly increasing"),
         (["--rate", "0"], "positive rate"),
         (["--activation", "tanh", "--width", "1"], "no zero-loss point"),
+        (["--seed", "-1"], "seed = -1"),
+        (["--n", "1000000000"], "the inputs would take"),
+        (["--n", "1000000000000", "--data", "uniform"], "the inputs would take"),
+        (["--width", "1000000000000"], "the features would take"),
+        (["--data", "/dev/zero"], "unknown data '/dev/zero'"),
     ],
 )
 def test_unusable_input_has_exit_status_2(capsys, arguments, message):
@@ -210,6 +244,47 @@ def test_unusable_input_has_exit_status_2(capsys, arguments, message):
     assert (code, out) == (2, "")
     assert message in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "is a directory. Name a file in it"),
+        (".", "is a directory. Name a file in it"),
+        ("/dev/null/run", "Not a directory"),
+        ("/dev/null/run.npz", "Not a directory"),
+        ("x" * 300, "File name too long"),
+        ("x\0y", "null"),
+    ],
+)
+def test_a_target_that_cannot_be_written_is_refused_before_the_work(
+    capsys, monkeypatch, name, message
+):
+    monkeypatch.setattr(mf, "integrate", None)
+    code, out, err = run(capsys, "flow", "--out", name)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_a_failure_is_an_object_where_json_is_asked_for(capsys, tmp_path):
+    code, out, err = run(capsys, "flow", "--model", "two_layers", "--json")
+    found = json.loads(out)
+    assert (code, found["exit_status"], found["kind"]) == (2, 2, "UnknownNameError")
+    assert found["error"] == err.removeprefix("manifold-flow: ").rstrip("\n")
+    code, out, err = run(capsys, "flow", "--max-steps", 5, "--json")
+    assert (code, json.loads(out)["kind"]) == (4, "IntegrationError")
+    assert "Pass --out RUN.npz" in json.loads(out)["error"]
+
+
+def test_a_path_that_cannot_be_kept_is_said_to_be_lost(capsys, tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    code, _, err = run(capsys, "flow", "--max-steps", 5, "--out", tmp_path / "run")
+    assert code == 4
+    assert "max_steps=5 reached" in err
+    assert "path so far is lost: cannot write" in err
 
 
 def test_unknown_options_and_commands_name_the_nearest(capsys):
@@ -225,6 +300,8 @@ def test_numerical_failure_has_exit_status_4_and_keeps_the_path(capsys, tmp_path
     code, out, err = run(capsys, "flow", "--max-steps", 5, "--out", file)
     assert (code, out) == (4, "")
     assert "max_steps=5 reached" in err
+    assert f"The path so far is in {file}" in err
+    assert ".trajectory" not in err
     assert mf.load(file).n_steps == 5
 
 
@@ -243,6 +320,38 @@ def test_interruption_keeps_the_path(capsys, tmp_path, monkeypatch):
     assert (code, "interrupted" in err) == (4, True)
     assert mf.load(file).n_steps == 1
     assert issubclass(Interrupted, IntegrationError)
+
+
+def test_interruption_before_there_is_a_path(capsys, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mf.ZeroLossManifold, "random_point", interrupted)
+    code, out, err = run(capsys, "flow")
+    assert (code, out) == (4, "")
+    assert err == "manifold-flow: interrupted before there was a result.\n"
+
+
+def doctor_into(stdout):
+    return subprocess.run(
+        [sys.executable, "-m", "manifold_flow", "doctor"],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_full_disk_and_a_reader_that_left():
+    with open("/dev/full", "w") as full:
+        done = doctor_into(full)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "standard output: [Errno 28] No space left" in done.stderr
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = doctor_into(writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (2, "")
 
 
 # --- the other commands ---------------------------------------------------------------
@@ -292,6 +401,32 @@ def test_demo_writes_a_report_with_four_pictures(capsys, tmp_path, monkeypatch):
     assert "bound kept at every step: yes" in out
     assert mf.load(tmp_path / "run" / "flow.npz").status is mf.Status.STATIONARY
     assert mf.load(tmp_path / "run" / "sgd.npz").points.shape[1] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--n", "60"], "input rows have rank 52"),
+        (["--n", "50", "--width", "81"], "n * width = 4050"),
+        (["--width", "1000000000000"], "takes hours"),
+        (["--n", "0"], "n = 0 was asked for"),
+        (["--n", "4", "--replicas", "1"], "needs at least 2"),
+        (["--n", "4", "--replicas", "1000000000000"], "take hours"),
+        (["--seed", "-1"], "seed = -1"),
+        (["--out", "/dev/null"], "cannot write /dev/null/report.html"),
+        (["--out", "/dev/null/deep"], "cannot write /dev/null/deep/report.html"),
+    ],
+)
+def test_demo_refuses_before_it_computes(
+    capsys, tmp_path, monkeypatch, arguments, message
+):
+    from manifold_flow import demo
+
+    monkeypatch.setattr(demo, "integrate", None)
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "demo", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
 
 
 def test_python_m_is_the_same_program():

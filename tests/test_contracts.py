@@ -200,6 +200,13 @@ def test_geomstats_import_leaves_no_trace_in_numpy():
     assert before == after
 
 
+def test_geomstats_import_warns_nobody():
+    code = "from manifold_flow._compat import import_geomstats as get\n"
+    code += "get('geometry.base'); get('geometry.euclidean')"
+    done = run(sys.executable, "-W", "error", "-c", code)
+    assert done.returncode == 0, done.stderr
+
+
 def best_of_five(*command: str) -> float:
     seconds = []
     for _ in range(5):
@@ -367,8 +374,9 @@ def test_docstrings_agree_with_signatures():
 
 def test_every_public_name_is_in_the_reference():
     package = importlib.import_module("manifold_flow")
+    importlib.import_module("manifold_flow.plots")
     public = set()
-    for name in package.__all__:
+    for name in (*package.__all__, "plots"):
         value = getattr(package, name)
         inside = value.__all__ if inspect.ismodule(value) else ()
         public |= {f"{name}.{part}" for part in inside} or {name}

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import zipfile
 
@@ -10,7 +11,7 @@ import pytest
 
 import manifold_flow as mf
 from cases import diagonal
-from manifold_flow import datasets, storage
+from manifold_flow import datasets, errors, storage
 from manifold_flow.errors import (
     DataError,
     FileFormatError,
@@ -187,6 +188,51 @@ def test_a_saved_run_comes_back_bit_for_bit(tmp_path, path):
     assert again.details["loss"].startswith("half_mean")
 
 
+def test_a_run_pickles(path):
+    # more features than samples: its points are kept reduced, and lifted by a closure
+    inputs, targets = datasets.gaussian(2, 4, rng=0)
+    model = mf.TwoLayerNetwork(inputs, targets, 3)
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    reduced = mf.integrate(flow, manifold.random_point(rng=0), [0.0, 0.5])
+    for whole in (path, reduced):
+        again = pickle.loads(pickle.dumps(whole))
+        assert np.array_equal(again.points, whole.points)
+        assert np.array_equal(again.end, whole.end)
+        assert np.array_equal(again.sharpness, whole.sharpness)
+        assert (repr(again), again.details) == (repr(whole), whole.details)
+        assert not again.times.flags.writeable
+
+
+def examples_of_errors(path):
+    return [
+        errors.ShapeError("start", (3,), (4,), "Pass three."),
+        errors.EmptyManifoldError("no zero-loss point", sample=2),
+        errors.UnknownNameError("loss", "summ", ("sum", "mean")),
+        errors.UnknownKeywordError("integrate", "rtoll", ("rtol", "atol")),
+        errors.ArgumentError("model", mf.Model, None),
+        errors.OffManifoldError(1.0, 1e-10),
+        errors.RankDeficientJacobianError("rank 1 of 2", np.array([1.0, 0.0])),
+        errors.ProjectionError("stopped", ((0, 1.0, 0.5),)),
+        errors.IntegrationError("stopped early", path),
+        errors.Interrupted("interrupted", path),
+        errors.DivergenceError("diverged", 3, np.ones(2)),
+        errors.DegenerateEigenvalueError(2.0, 2.0),
+        errors.DataError("nan"),
+    ]
+
+
+def test_every_error_pickles(path):
+    examples = examples_of_errors(path)
+    own = {name for name in errors.__all__ if "__init__" in vars(getattr(errors, name))}
+    assert own <= {type(error).__name__ for error in examples}
+    for error in examples:
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error)
+        assert (str(again), again.args) == (str(error), error.args)
+        assert repr(vars(again)) == repr(vars(error))
+
+
 def test_an_ensemble_comes_back(tmp_path):
     model = diagonal()
     start = mf.ZeroLossManifold(model).random_point(rng=0)
@@ -206,7 +252,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path, path, monke
         raise OSError("disk full")
 
     monkeypatch.setattr(np, "savez_compressed", broken)
-    with pytest.raises(FileFormatError, match="cannot write.*disk full"):
+    with pytest.raises(FileFormatError, match=r"cannot write.*disk full"):
         path.save(file)
     assert file.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.npz"]
@@ -255,20 +301,101 @@ def test_a_run_whose_arrays_disagree_is_refused(tmp_path, path):
         mf.load(file)
 
 
+LONG = np.arange(4.0)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "changes", "message"),
+    [
+        ({"sharpness": LONG}, {}, "every time needs its row"),
+        ({"residual": np.ones((3, 2))}, {}, "every time needs its row"),
+        ({"rank_margin": np.array(["a", "b", "c"])}, {}, "holds <U1, not float64"),
+        ({"points": np.ones(3)}, {}, "every time needs its row"),
+        ({"points": np.full((3, 12), np.nan)}, {}, "points are not finite"),
+        ({"points": np.ones((3, 12), complex)}, {}, "holds complex128"),
+        ({"times": np.array([0.0, np.nan, 1.0])}, {}, "times are not finite and"),
+        ({"times": np.array([0.0, 2.0, 1.0])}, {}, "times are not finite and"),
+        ({}, {"kind": "report"}, "holds a 'report', not a trajectory"),
+        ({}, {"n_steps": -1}, "n_steps = -1 is no count"),
+        ({}, {"n_evaluations": 2.5}, "n_evaluations = 2.5 is no count"),
+        ({}, {"drift": -1e-9}, "drift = -1e-09 is below 0"),
+        ({}, {"seconds": "long"}, "not a saved trajectory"),
+        ({}, {"details": [1]}, "not a saved trajectory"),
+    ],
+)
+def test_a_malformed_run_is_refused(tmp_path, path, arrays, changes, message):
+    file = path.save(tmp_path / "run.npz")
+    saved, receipt = receipt_of(file)
+    rewrite(file, saved | arrays, receipt | changes)
+    with pytest.raises(FileFormatError, match=message):
+        mf.load(file)
+
+
 def test_data_is_no_saved_run(tmp_path):
     np.savez(tmp_path / "data.npz", X=TABLE)
     with pytest.raises(FileFormatError, match="no receipt"):
         mf.load(tmp_path / "data.npz")
 
 
-def test_absurd_shapes_are_refused_before_allocation(tmp_path):
+def huge_header(*shape):
     header = io.BytesIO()
-    huge = {"descr": "<f8", "fortran_order": False, "shape": (10**9, 10**6)}
-    np.lib.format.write_array_header_1_0(header, huge)
+    declared = {"descr": "<f8", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, declared)
+    return header.getvalue()
+
+
+@pytest.mark.parametrize("load", [mf.load, datasets.load])
+def test_absurd_shapes_are_refused_before_allocation(tmp_path, load):
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w") as archive:
-        archive.writestr("times.npy", header.getvalue())
+        archive.writestr("times.npy", huge_header(10**9, 10**6))
     with pytest.raises(FileFormatError, match="refused before"):
-        mf.load(tmp_path / "bomb.npz")
+        load(tmp_path / "bomb.npz")
+    # a negative length does not pay for another array
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w") as archive:
+        archive.writestr("X.npy", huge_header(-(10**9), 10**6))
+        archive.writestr("y.npy", huge_header(10**9, 10**6))
+    with pytest.raises(FileFormatError, match="refused before"):
+        load(tmp_path / "bomb.npz")
+
+
+def test_absurd_shapes_of_a_npy(tmp_path):
+    (tmp_path / "bomb.npy").write_bytes(huge_header(10**9, 10**6))
+    with pytest.raises(FileFormatError, match="cannot read"):
+        datasets.load(tmp_path / "bomb.npy")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".csv"])
+def test_pipes_devices_and_directories_are_refused(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    (tmp_path / f"zero{suffix}").symlink_to("/dev/zero")
+    (tmp_path / f"folder{suffix}").mkdir()
+    for name in ("pipe", "zero", "folder"):
+        for load in (mf.load, datasets.load):
+            with pytest.raises(FileFormatError, match="a pipe or a device"):
+                load(tmp_path / f"{name}{suffix}")
+
+
+def test_a_csv_too_large_to_parse_is_refused(tmp_path):
+    with (tmp_path / "x.csv").open("wb") as stream:
+        stream.truncate(2 * datasets.MAX_TEXT)
+    with pytest.raises(FileFormatError, match=r"Save the array with numpy\.save"):
+        datasets.load(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.5, 0.9, 0.99])
+def test_truncated_files_are_refused(tmp_path, path, keep):
+    run = path.save(tmp_path / "run.npz")
+    np.savez(tmp_path / "data.npz", X=TABLE[:, :2], y=TABLE[:, 2])
+    np.save(tmp_path / "data.npy", TABLE)
+    for load, file in (
+        (mf.load, run),
+        (datasets.load, tmp_path / "data.npz"),
+        (datasets.load, tmp_path / "data.npy"),
+    ):
+        whole = file.read_bytes()
+        file.write_bytes(whole[: int(keep * len(whole))])
+        with pytest.raises(FileFormatError, match="cannot read"):
+            load(file)
 
 
 def test_every_file_error_is_the_projects_and_a_value_error(tmp_path):

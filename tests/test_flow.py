@@ -202,7 +202,7 @@ def test_an_end_time_of_zero_returns_the_start(flow, start):
 
 
 def test_a_constant_sharpness_is_stationary_everywhere():
-    """φ''' = 0: the trace is constant on M (theory.md §1.13), unlike for the cubic."""
+    """φ''' = 0: the trace is constant on M (theory notes §1.13), unlike the cubic's."""
     model = two_layer(activation="linear")
     manifold = mf.ZeroLossManifold(model)
     flow = mf.LimitingFlow(manifold, mf.HessianTrace())
@@ -254,7 +254,7 @@ def test_diagonal_flow_is_its_closed_form_at_ten_times(loss):
 
 
 def test_closed_form_obeys_its_own_laws():
-    """u_k v_k(t) = u_k v_k(0) e^{−16κ_k t} and X w = y (theory.md §3.2)."""
+    """u_k v_k(t) = u_k v_k(0) e^{−16κ_k t} and X w = y (theory notes §3.2)."""
     model = diagonal()
     start = mf.ZeroLossManifold(model).random_point(rng=1)
     times = np.array([0.0, 0.1, 1.0])

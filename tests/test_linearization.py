@@ -41,7 +41,7 @@ def test_neuronwise_and_dense_agree(name):
 
 
 def test_smallest_eigenvalue_bound_of_lemma_1():
-    """λ_min(G) ≥ μ ρ1² Σ a_j² with the slopes at the point (theory.md §1.2)."""
+    """λ_min(G) ≥ μ ρ1² Σ a_j² with the slopes at the point (theory notes §1.2)."""
     model = MODELS["signed-weighted"]()
     for seed in range(20):
         params = np.random.default_rng(seed).standard_normal(model.n_params)

@@ -30,7 +30,7 @@ def test_curvatures_are_second_derivatives(name):
 
 
 def test_the_table_of_rates():
-    """rate = c/4 with c of theory.md §0.4."""
+    """rate = c/4 with c of theory notes §0.4."""
     sigma, n = 0.7, 6
     rows = {
         ("half_mean", 1): sigma**2 / 4,

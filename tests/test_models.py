@@ -52,7 +52,7 @@ class TestDiagonalLinearNetwork(ModelLaws):
         return diagonal(loss=request.param)
 
     def test_trace_formula(self, model, params):
-        """Tr ∇²L = 4 Σ_k κ_k (u_k² + v_k²) on M (theory.md §3.1)."""
+        """Tr ∇²L = 4 Σ_k κ_k (u_k² + v_k²) on M (theory notes §3.1)."""
         manifold = mf.ZeroLossManifold(model)
         point = manifold.projection(params)
         parts = model.unflatten(point)
@@ -71,7 +71,7 @@ class TestMatrixSensing(ModelLaws):
         return matrix(symmetric=request.param)
 
     def test_trace_formula(self, model, params):
-        """Tr ∇²L = ½·2(tr UᵀD1U + tr VᵀD2V), or ½·2⟨D, UUᵀ⟩ (theory.md §4.1-4.2)."""
+        """Tr ∇²L = ½·2(tr UᵀD1U + tr VᵀD2V), or ½·2⟨D, UUᵀ⟩ (theory notes §4.1-4.2)."""
         point = mf.ZeroLossManifold(model).projection(params)
         factors, a = model.unflatten(point), model.matrices
         u = factors["U"]
@@ -233,6 +233,23 @@ def test_dependent_rows_run_and_are_noted():
     assert model.rank == 3
     assert "6 input rows have rank 3" in model.caveats[0]
     assert two_layer().caveats == ()
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "linear", "z**2 + z"])
+def test_an_activation_outside_the_hypotheses_is_noted(activation):
+    inputs, targets = mf.datasets.gaussian(3, 5, rng=0)
+    (caveat,) = mf.TwoLayerNetwork(inputs, np.abs(targets), 4, activation).caveats
+    assert "has not everywhere a positive first and third" in caveat
+
+
+def test_an_activation_outside_the_hypotheses_is_noted_in_the_result():
+    network = two_layer(activation="tanh")
+    manifold = mf.ZeroLossManifold(network)
+    start = manifold.random_point(rng=0)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    assert "tanh has not everywhere" in repr(mf.integrate(flow, start, [0.0, 0.1]))
+    run = mf.simulate(mf.LabelNoiseSGD(network, 0.01, 0.1), start, 2, rng=0)
+    assert "tanh has not everywhere" in run.details["caveats"][0]
 
 
 @pytest.mark.parametrize(

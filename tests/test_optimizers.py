@@ -61,7 +61,7 @@ def test_a_run_is_the_double_loop_in_unreduced_coordinates(name):
 @pytest.mark.parametrize("batch", [1, 2, 3])
 @pytest.mark.parametrize("loss", ["half_mean", "mean", "sum"])
 def test_the_step_is_unbiased_and_its_noise_is_matched_to_the_hessian(loss, batch):
-    """E ξ = 0 and Σ = c ∇²L with c = 4·rate (theory.md §0.3-0.4), by Monte Carlo."""
+    """E ξ = 0 and Σ = c ∇²L with c = 4·rate (theory notes §0.3-0.4), by Monte Carlo."""
     model = two_layer(n=3, d=3, width=2, loss=loss)
     point = mf.ZeroLossManifold(model).random_point(rng=0)
     sgd = mf.LabelNoiseSGD(model, learning_rate=1.0, noise_std=0.7, batch_size=batch)
@@ -147,7 +147,7 @@ def test_the_deviation_from_the_flow_halves_with_the_learning_rate():
 
 
 def test_rate_of_the_limiting_flow_for_every_row_of_the_clock_table():
-    """theory.md §0.4 as −κη² grad F with F = Tr∇²L at s = 1; rate = κ/s."""
+    """theory notes §0.4 as −κη² grad F with F = Tr∇²L at s = 1; rate = κ/s."""
     n, sigma = 5, 0.3
     table = {  # (loss, batch): κ, s
         ("sum", n): (sigma**2 / 2, 1.0),

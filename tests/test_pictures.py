@@ -30,6 +30,16 @@ def test_a_path_is_drawn_with_labels_and_a_log_gradient(path, tmp_path):
     assert np.array_equal(axes.lines[0].get_ydata(), path.sharpness)
 
 
+def test_two_points_are_not_joined_to_a_path(path):
+    flow = mf.LimitingFlow(mf.ZeroLossManifold(diagonal()), mf.HessianTrace())
+    axes = drawn(mf.integrate(flow, path.points[0]).plot())
+    lines = [line for one in axes.figure.axes for line in one.lines]
+    assert {line.get_linestyle() for line in lines} == {"None"}
+    assert {line.get_marker() for line in lines} == {"o"}
+    assert "keep_steps=True" in axes.get_title()
+    assert "keep_steps" not in drawn(path.plot()).get_title()
+
+
 def test_a_path_is_drawn_where_it_is_asked_to_be(path):
     axes = plots.new_axes()
     assert path.plot(ax=axes) is axes
@@ -69,6 +79,30 @@ def test_singular_values_and_ensembles_are_labelled():
         plots.plot_ensemble(times, times, times, np.ones((4, 5)), label="runs")
     )
     assert "slow time" in axes.get_xlabel()
+
+
+def test_runs_closer_than_a_line_is_wide_are_drawn_as_differences():
+    times = np.arange(3.0)
+    flow, runs = 300.0 - times, 300.0 - times[:, None] + 0.01 * np.arange(4.0)
+    axes = drawn(plots.plot_ensemble(times, flow, times, runs, label="mean"))
+    (inset,) = axes.child_axes
+    low, high = inset.get_ylim()
+    assert high - low < 0.1
+    assert np.allclose(inset.lines[3].get_ydata(), 0.03)
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["limiting flow", "mean"]
+    # a flow known at other times gives no differences
+    axes = plots.plot_ensemble(times[:2], flow[:2], times, runs, label="mean")
+    assert axes.child_axes == []
+
+
+def test_the_early_part_of_the_gap_and_the_level_of_rounding_are_seen():
+    times, gap = np.linspace(0.0, 5.0, 50), np.exp(-np.linspace(0.0, 15.0, 50))
+    (inset,) = drawn(plots.plot_gap(times, gap)).child_axes
+    assert (inset.get_xscale(), inset.get_yscale()) == ("log", "log")
+    axes = plots.plot_singular_values(times, np.ones((50, 2)))
+    assert axes.lines[-1].get_label() == "rounding"
+    assert axes.lines[-1].get_ydata()[0] == np.finfo(float).eps
 
 
 def test_pyplot_keeps_no_figure(path):

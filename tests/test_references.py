@@ -45,7 +45,7 @@ class TestFlattestPoint:
         assert gradient_ratio(model, control) > 1e-3
 
     def test_second_derivatives_are_of_rank_one(self, name):
-        """a_j φ''(z_ij) = β_i (theory.md §1.5)."""
+        """a_j φ''(z_ij) = β_i (theory notes §1.5)."""
         model = two_layer(**NETWORKS[name])
         z = model.features(references.flattest_point(model))
         shared = model.output_weights * model.activation.derivative(z, 2)
@@ -71,7 +71,7 @@ class TestFlattestPoint:
 
 
 def test_value_of_the_collapsed_network_written_out():
-    """F* = 2m Σ w_i φ'(φ⁻¹(y_i/m))² in loss "sum" (theory.md §1.5)."""
+    """F* = 2m Σ w_i φ'(φ⁻¹(y_i/m))² in loss "sum" (theory notes §1.5)."""
     model = two_layer(loss="sum")
     z = model.activation.inverse(model.targets / model.width)
     squares = (model.inputs**2).sum(axis=1)
@@ -95,7 +95,7 @@ def test_dependent_rows_are_refused():
 
 
 def test_signed_weights_without_a_minimiser_are_refused():
-    """φ = e^z + z, a = (1, −1): φ'' > 0 cannot be β and −β (theory.md §1.12b)."""
+    """φ = e^z + z, a = (1, −1): φ'' > 0 cannot be β and −β (theory notes §1.12b)."""
     model = mf.TwoLayerNetwork([[1.0, 0.0]], [0.5], 2, "exp_plus_linear", [1.0, -1.0])
     with pytest.raises(HypothesisError, match="no flattest point exists"):
         references.flattest_point(model)
@@ -155,7 +155,7 @@ class TestBounds:
         assert min(ratios) >= 1 - 1e-9
 
     def test_pl_inequality_is_sharp_for_one_sample(self):
-        """theory.md §1.8: the ratio tends to 1 as Z → Z* with n = 1."""
+        """theory notes §1.8: the ratio tends to 1 as Z → Z* with n = 1."""
         model = two_layer(n=1, d=3, width=3)
         manifold, trace = mf.ZeroLossManifold(model), mf.HessianTrace()
         exact = references.flattest_value(model)

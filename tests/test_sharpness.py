@@ -37,7 +37,7 @@ class TestHessianLogPseudoDeterminant(SharpnessLaws):
 
 @pytest.mark.parametrize("name", ["two-layer", "signed-weighted", "symmetric-matrix"])
 def test_tangential_gradient_does_not_depend_on_the_extension(name):
-    """P_T ∇(full trace) = P_T ∇S on M, though the gradients differ (theory.md §1.3)."""
+    """P_T ∇(full trace) = P_T ∇S on M, though they differ (theory notes §1.3)."""
     model = MODELS[name]()
     manifold = mf.ZeroLossManifold(model)
     point = manifold.random_point(rng=0)
@@ -54,7 +54,7 @@ def test_tangential_gradient_does_not_depend_on_the_extension(name):
 
 
 def test_two_layer_closed_forms():
-    """F = 2ΣwΣa²φ'², and the gradient of theory.md §1.4, written out."""
+    """F = 2ΣwΣa²φ'², and the gradient of theory notes §1.4, written out."""
     model = MODELS["signed-weighted"]()
     manifold = mf.ZeroLossManifold(model)
     point = manifold.random_point(rng=1)
@@ -71,7 +71,7 @@ def test_two_layer_closed_forms():
 
 @pytest.mark.parametrize("name", ["two-layer", "signed-weighted"])
 def test_two_layer_hessian_closed_form(name):
-    """Hess(u, u) = Σ h_ij (x_iᵀu_j)² (theory.md §1.6) against the general operator."""
+    """Hess(u, u) = Σ h_ij (x_iᵀu_j)² (theory notes §1.6) against the operator."""
     model = MODELS[name]()
     manifold = mf.ZeroLossManifold(model)
     point = manifold.random_point(rng=2)
@@ -83,7 +83,7 @@ def test_two_layer_hessian_closed_form(name):
 
 
 def test_the_hessian_can_be_negative_far_from_the_limit():
-    """theory.md §1.7: n=1, x=1, m=2, cubic, (z1, z2)=(10, 1): −29.77 in loss "sum"."""
+    """theory notes §1.7: n=1, x=1, m=2, cubic, z = (10, 1): −29.77 in loss "sum"."""
     point = np.array([10.0, 1.0])
     activation = mf.Activation.of("cubic")
     model = mf.TwoLayerNetwork(

@@ -38,7 +38,7 @@ class NeuronwiseLinearization(Linearization):
 
     References
     ----------
-    theory.md §1.2-1.4.
+    theory notes §1.2-1.4.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.datasets import as_finite
+from manifold_flow.arrays import as_finite
 from manifold_flow.errors import ShapeError, suggest_keywords
 from manifold_flow.linearization import DenseLinearization
 from manifold_flow.loss import SquaredLoss
@@ -45,7 +45,7 @@ class DiagonalLinearNetwork(Model):
 
     References
     ----------
-    Woodworth et al. (2020); Li, Wang, Arora (2021); theory.md §3.
+    Woodworth et al. (2020); Li, Wang, Arora (2021); theory notes §3.
 
     Examples
     --------
@@ -93,9 +93,8 @@ class DiagonalLinearNetwork(Model):
         return 2.0 * np.tile(self.inputs, 2) * self._signed(params)
 
     def _signed(self, params: Array) -> Array:
-        return np.concatenate(
-            [params[..., : self.n_features], -params[..., self.n_features :]], axis=-1
-        )
+        u, v = np.split(self._checked(params), 2, axis=-1)
+        return np.concatenate([u, -v], axis=-1)
 
     def contracted_hessian(self, params: Array, directions: Array) -> Array:
         # D²r_i = 2 diag(x_i, −x_i), whatever the point

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.errors import DataError, ModelError, ShapeError, suggest_keywords
+from manifold_flow.arrays import as_real, refuse_too_large
+from manifold_flow.errors import (
+    DataError,
+    ManifoldFlowError,
+    ModelError,
+    ShapeError,
+    suggest_keywords,
+)
 from manifold_flow.linearization import Linearization
 from manifold_flow.loss import SquaredLoss
 from manifold_flow.models.model import (
@@ -53,7 +60,8 @@ class CallableModel(Model):
     Raises
     ------
     ModelError
-        If a scalar comes back, or p <= n.
+        If a scalar comes back, or p <= n, or two calls at one point disagree, or the
+        residual is computed in less than double precision.
     DerivativeError
         If a derivative disagrees with finite differences; names the worst entry.
 
@@ -82,7 +90,9 @@ class CallableModel(Model):
         self.n_params = int(n_params)
         point = _check_point(check_at, self.n_params)
         self.n_residuals = _count_residuals(residual, point)
+        _refuse_noise_and_low_precision(residual, point)
         over_parametrised(self.n_params, self.n_residuals)
+        refuse_too_large("the Jacobian", self.n_residuals, self.n_params)
         self.loss = SquaredLoss(loss, self.n_residuals, sample_weights)
         self._residual = residual
         self._predict = predict
@@ -119,11 +129,12 @@ class CallableModel(Model):
         )
 
     def residual(self, params: Array) -> Array:
-        value = self._residual(self._checked(params))
+        value = _called("the residual", self._residual, self._checked(params))
         return np.asarray(value, dtype=float).reshape(-1)
 
     def jacobian(self, params: Array) -> Array:
-        matrix = np.asarray(self._jacobian(self._checked(params)), dtype=float)
+        value = _called("jacobian", self._jacobian, self._checked(params))
+        matrix = np.asarray(value, dtype=float)
         if matrix.shape != (self.n_residuals, self.n_params):
             raise ShapeError(
                 "jacobian", (self.n_residuals, self.n_params), matrix.shape
@@ -131,7 +142,8 @@ class CallableModel(Model):
         return matrix
 
     def contracted_hessian(self, params: Array, directions: Array) -> Array:
-        return np.asarray(self._contracted(params, directions), dtype=float).reshape(-1)
+        value = _called("contracted_hessian", self._contracted, params, directions)
+        return np.asarray(value, dtype=float).reshape(-1)
 
     def contracted_third(
         self, params: Array, directions: Array, vector: Array
@@ -163,7 +175,8 @@ class CallableModel(Model):
                 "this model was given by its residuals alone and cannot predict. Pass "
                 "predict=lambda params, inputs: ... to CallableModel."
             )
-        return np.asarray(self._predict(params, np.asarray(inputs)), dtype=float)
+        value = _called("predict", self._predict, params, np.asarray(inputs))
+        return np.asarray(value, dtype=float)
 
     def unflatten(self, params: Array) -> Mapping[str, Array]:
         return {"params": self._checked(params)}
@@ -186,18 +199,55 @@ class CallableModel(Model):
 def _check_point(check_at: ArrayLike | None, n_params: int) -> Array:
     if n_params < 1:
         raise ModelError(f"n_params = {n_params}: a model has at least one parameter.")
+    refuse_too_large("the parameters", n_params)
     if check_at is None:
         return np.random.default_rng(0).standard_normal(n_params)
-    point = np.array(check_at, dtype=float)
+    point = as_real("check_at", check_at).copy()
     if point.shape != (n_params,):
         raise ShapeError("check_at", (n_params,), point.shape)
     return point
 
 
+def _called(name: str, hook: Callable[..., Any], *arguments: Array) -> Any:
+    """Call a user's function; what it raises becomes an error that a run survives."""
+    try:
+        return hook(*arguments)
+    except ManifoldFlowError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{name} raised {type(error).__name__}: {error} at params of norm "
+            f"{np.linalg.norm(arguments[0]):.6g}, where it should return numbers (NaN "
+            "where it is undefined)."
+        ) from error
+
+
+def _refuse_noise_and_low_precision(
+    residual: Callable[[Array], Any], point: Array
+) -> None:
+    """Raise where finite differences would blame the derivative for the function."""
+    first, second = (
+        np.asarray(_called("the residual", residual, point.copy())) for _ in range(2)
+    )
+    if first.dtype.kind == "f" and first.dtype.itemsize < 8:
+        raise ModelError(
+            f"the residual returned {first.dtype}: points of the zero-loss manifold "
+            "have residuals near 1e-15, below its resolution. Compute in float64; with "
+            "JAX or PyTorch, enable double precision."
+        )
+    change = np.abs(first.astype(float) - second.astype(float)).max()
+    if change != 0.0:
+        raise ModelError(
+            f"two calls of the residual with the same params differ by {change:.3g}: "
+            "a random function has no zero set. Draw what is random (noise, dropout, a "
+            "minibatch) once, outside of it."
+        )
+
+
 def _count_residuals(residual: Callable[[Array], Any], point: Array) -> int:
     try:
         value = residual(point.copy())
-    except (IndexError, ValueError, TypeError) as error:
+    except Exception as error:
         raise ModelError(
             f"the residual failed on a float array of shape {point.shape}: {error}. It "
             "takes one flat array of n_params numbers; check n_params and how the "

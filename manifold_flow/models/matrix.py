@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.datasets import as_finite
+from manifold_flow.arrays import as_finite, as_real, refuse_too_large
 from manifold_flow.errors import ModelError, ShapeError, suggest_keywords
 from manifold_flow.linearization import DenseLinearization
 from manifold_flow.loss import SquaredLoss
@@ -48,7 +48,7 @@ class MatrixSensing(Model):
 
     References
     ----------
-    Ding et al. (2022), arXiv:2203.03756; theory.md §4.
+    Ding et al. (2022), arXiv:2203.03756; theory notes §4.
 
     Examples
     --------
@@ -81,6 +81,7 @@ class MatrixSensing(Model):
         self.n_params = rows * self.rank
         self.loss = SquaredLoss(loss, self.n_residuals, sample_weights)
         over_parametrised(self.n_params, self.n_residuals)
+        refuse_too_large("the Jacobian", self.n_residuals, self.n_params)
         refuse_duplicate_rows(self.matrices, "matrices")
         self._forms = self._quadratic_forms()
 
@@ -138,12 +139,13 @@ class MatrixSensing(Model):
 
     def predict(self, params: Array, inputs: ArrayLike) -> Array:
         """Return ⟨A, U Vᵀ⟩ for other measurement matrices A, shape (..., k)."""
-        matrices = np.asarray(inputs, dtype=float)
+        matrices = as_real("inputs", inputs)
         if matrices.shape[1:] != (self.n_rows, self.n_columns):
             raise ShapeError(
                 "inputs", ("k", self.n_rows, self.n_columns), matrices.shape
             )
-        flat = self.matrix(params).reshape(*params.shape[:-1], -1)
+        product = self.matrix(params)
+        flat = product.reshape(*product.shape[:-2], -1)
         return flat @ matrices.reshape(len(matrices), -1).T
 
     def linearize(self, params: Array) -> DenseLinearization:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from manifold_flow.arrays import as_real, refuse_too_large
 from manifold_flow.errors import DataError, ModelError, ShapeError
 from manifold_flow.linearization import DenseLinearization, Linearization
 from manifold_flow.loss import SquaredLoss
@@ -110,8 +111,9 @@ class Model(ABC):
         """Return the loss L(params)."""
         return float(self.loss.value(self.residual(params)))
 
-    def _checked(self, params: Array) -> Array:
+    def _checked(self, params: ArrayLike) -> Array:
         """Refuse parameters of another length; batches have leading dimensions."""
+        params = as_real("params", params)
         if params.shape[-1:] != (self.n_params,):
             raise ShapeError("params", (self.n_params,), params.shape)
         return params
@@ -157,6 +159,7 @@ def dense(model: Model, params: Array) -> DenseLinearization:
     DenseLinearization
         With one Jacobian evaluated.
     """
+    params = as_real("params", params)
     return DenseLinearization(
         model.residual(params),
         model.loss.curvatures,
@@ -207,6 +210,8 @@ def over_parametrised(n_params: int, n_residuals: int) -> None:
     ------
     ModelError
         If the zero-loss set has no positive dimension.
+    DataError
+        If parameters or Gram matrix would not fit in memory.
     """
     if n_residuals >= n_params:
         raise ModelError(
@@ -214,3 +219,5 @@ def over_parametrised(n_params: int, n_residuals: int) -> None:
             "the zero-loss set is no manifold of positive dimension. Use more "
             "parameters or fewer samples."
         )
+    refuse_too_large("the parameters", n_params)
+    refuse_too_large("the Gram matrix", n_residuals, n_residuals)

@@ -10,7 +10,7 @@ import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.activations import Activation
-from manifold_flow.datasets import as_finite
+from manifold_flow.arrays import as_finite, refuse_too_large
 from manifold_flow.errors import (
     DataError,
     EmptyManifoldError,
@@ -69,7 +69,7 @@ class TwoLayerNetwork(Model):
 
     References
     ----------
-    Gatmiry, Li, Reddi, Jegelka (2024); theory.md §1.
+    Gatmiry, Li, Reddi, Jegelka (2024); theory notes §1.
 
     Examples
     --------
@@ -98,6 +98,7 @@ class TwoLayerNetwork(Model):
             )
         if width < 1:
             raise ModelError(f"width = {width}: a network has at least one neuron.")
+        refuse_too_large("the features", self.n_residuals, width)
         self.width = int(width)
         self.activation = Activation.of(activation)
         self.output_weights = self._checked_output_weights(output_weights)
@@ -106,7 +107,6 @@ class TwoLayerNetwork(Model):
         over_parametrised(self.n_params, self.n_residuals)
         refuse_duplicate_rows(self.inputs)
         self._check_reachable()
-        self.caveats = self._dependent_rows()
 
     def _checked_output_weights(self, output_weights: ArrayLike | None) -> Array:
         if output_weights is None:
@@ -139,13 +139,21 @@ class TwoLayerNetwork(Model):
                 sample,
             )
 
-    def _dependent_rows(self) -> tuple[str, ...]:
-        if self.rank == self.n_residuals:
-            return ()
-        return (
-            f"the {self.n_residuals} input rows have rank {self.rank}: the theorems of "
-            "Gatmiry et al. need independent rows and do not apply",
-        )
+    @cached_property
+    def caveats(self) -> tuple[str, ...]:  # type: ignore[override]  # asked for late
+        """What the theorems of Gatmiry et al. need and this network has not."""
+        found = []
+        if self.rank < self.n_residuals:
+            found.append(
+                f"the {self.n_residuals} input rows have rank {self.rank}: the "
+                "theorems of Gatmiry et al. need independent rows and do not apply"
+            )
+        if self.activation.satisfies_hypotheses() is False:
+            found.append(
+                f"{self.activation.name} has not everywhere a positive first and third "
+                "derivative, which the theorems of Gatmiry et al. assume"
+            )
+        return tuple(found)
 
     @cached_property
     def _input_basis(self) -> Array:
@@ -241,7 +249,8 @@ class TwoLayerNetwork(Model):
         r"""Return the network on the LQ factor of its inputs.
 
         X = L Qᵀ with orthonormal Q (d, rank).  The part of every θ_j orthogonal to the
-        data never moves (theory.md §1.9), and θ_j ↦ Qᵀθ_j is an isometry of the rest.
+        data never moves, and θ_j ↦ Qᵀθ_j is an isometry of the rest (theory notes
+        §1.9).
         """
         basis = self._input_basis
         if self.rank == self.n_features:
@@ -255,7 +264,6 @@ class TwoLayerNetwork(Model):
             self.loss.sample_weights,
             self.loss.normalization,
         )
-        reduced.caveats = self.caveats
 
         def restrict(params: Array) -> Array:
             weights = self.unflatten(params)["weights"] @ basis
