@@ -1,4 +1,4 @@
-"""What fails when a hypothesis is dropped.  Each statement holds if its failure is seen.
+"""What fails when a hypothesis is dropped; a statement holds if its failure is seen.
 
 All are small enough for exact arithmetic; n = 1, K = 1, w = 1 unless said otherwise.
 """
@@ -123,12 +123,10 @@ def negative_third_derivative(power: sympy.Expr = sympy.Rational(3, 2)) -> Parts
     f = t**power
     p1, _, p3 = (f.diff(t, k).subs(t, z) for k in (1, 2, 3))
     yield "Hess = −9/4z", 4 * p1 * p3 + sympy.Rational(9, 4) / z
-    # F itself along M: outputs f(z) ± e
+    # F itself along M, where the outputs are 1 ± e: φ'² = p² u^{2(p−1)/p}
     e = sympy.Symbol("e", real=True)
-    # with p = 3/2, φ'² = (9/4) u^{2/3}
-    trace = 2 * sum(
-        sympy.Rational(9, 4) * (1 + s * e) ** sympy.Rational(2, 3) for s in (1, -1)
-    )
+    in_output = [(1 + sign * e) ** (2 * (power - 1) / power) for sign in (1, -1)]
+    trace = 2 * power**2 * sum(in_output)
     yield "F falls away from it", bool(trace.diff(e, 2).subs(e, 0) < 0)
 
 
@@ -140,16 +138,16 @@ def negative_third_derivative(power: sympy.Expr = sympy.Rational(3, 2)) -> Parts
     hypotheses=(Hypothesis("dependent-inputs", "instead of independent inputs"),),
     reference="theory notes 1.13",
     scope=Scope.THIS_ACTIVATION,
-    control={"second": 0},
+    control={"samples": 1},
 )
-def dependent_inputs(second: int = 2) -> Parts:
+def dependent_inputs(samples: int = 2) -> Parts:
     """In θ the outputs of the cubic are Σθ³/6 + Σθ and 8Σθ³/6 + 2Σθ.
 
     So M fixes Σθ and Σθ³.  At a point with only two values the three gradients of F, Σθ
     and Σθ³ are functions of the value, hence dependent: a Lagrange point.  A collapsed
-    point needs 16 Σθ³ = (Σθ)³.  The control has one sample (x = (1, 0)).
+    point needs 16 Σθ³ = (Σθ)³.  The control has one sample (x = 1).
     """
-    x = (1, second)
+    x = (1, 2)[:samples]
     f = Z**3 / 6 + Z
     theta = [sympy.Integer(1), *[-sympy.Rational(1, 3)] * 3]  # s = 1, t = −1/3
 

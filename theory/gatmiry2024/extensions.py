@@ -1,4 +1,4 @@
-"""Beyond the paper: output weights, weighted losses, other noise, the top eigenvalue."""
+"""Beyond the paper: output weights, other losses and noise, the top eigenvalue."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def weighted_loss(power: int = 1) -> Parts:
     Drawing sample i with probability p_i, the unbiased gradient is the one of sample i
     over p_i.  That the collapsed point stays is Theorem 1 for these w_i.
     """
-    q, c, sigma = positives("q", 2), *sympy.symbols("c sigma", positive=True)
+    q, (c, sigma) = positives("q", 2), sympy.symbols("c sigma", positive=True)
     J = reals("J", 2, 3)
     hessian = 2 * J.T * sympy.diag(*q) * J
 
@@ -154,7 +154,7 @@ def unmatched_noise(opposite: int = -1) -> Parts:
     whatever N is.  That no other point is stationary is not proved.
     """
     size, J = 2, reals("J", 2, 3)
-    Q, S = sympy.diag(*positives("q", size)), sympy.diag(*positives("s", size))
+    Q = sympy.diag(*positives("q", size))
     N, G = symmetric("N", size), J * J.T
     H, C = 2 * J.T * Q * J, J.T * N * J
     law = Q * G * N + N * G * Q
@@ -176,7 +176,6 @@ def unmatched_noise(opposite: int = -1) -> Parts:
         block = sum((N * G)[k, i] * first[k] * K[i, k] for k in range(size))
         drift += 4 * Q[i, i] * second[i] * block * (along[i] + opposite * along[i])
     yield "no drift at the collapse", drift
-    del S
 
 
 @statement(
