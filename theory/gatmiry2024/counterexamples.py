@@ -127,7 +127,8 @@ def negative_third_derivative(power: sympy.Expr = sympy.Rational(3, 2)) -> Parts
     e = sympy.Symbol("e", real=True)
     in_output = [(1 + sign * e) ** (2 * (power - 1) / power) for sign in (1, -1)]
     trace = 2 * power**2 * sum(in_output)
-    yield "F falls away from it", bool(trace.diff(e, 2).subs(e, 0) < 0)
+    # at z = 1: |dz|² = 2 (2/3)² de², and −9/4 times 8/9 is −2
+    yield "F falls away from it as fast", trace.diff(e, 2).subs(e, 0) + 2
 
 
 @statement(

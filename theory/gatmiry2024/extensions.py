@@ -159,16 +159,11 @@ def unmatched_noise(opposite: int = -1) -> Parts:
     H, C = 2 * J.T * Q * J, J.T * N * J
     law = Q * G * N + N * G * Q
     yield "HC + CH = 2Jᵀ(QGN + NGQ)J", H * C + C * H - 2 * J.T * law * J
-    s = sympy.Symbol("sigma2", positive=True)
-    G, matched = symmetric("G", size), s * Q.inv()
-    yield (
-        "matched noise: N = sG⁻¹",
-        (
-            Q * G * G.adjugate() * s
-            + s * G.adjugate() * G * Q
-            - 2 * G.det() * Q**2 * matched
-        ),
-    )
+    s, G = sympy.Symbol("s", positive=True), symmetric("G", size)
+    scaled = s * G.adjugate()  # det(G) N for N = sG⁻¹, and QS = s
+    matched = Q * G * scaled + scaled * G * Q - 2 * s * G.det() * Q
+    yield "matched noise: N = sG⁻¹", matched
+    yield "D³L[v, b, b] = 4q D²r[v, b] ∇r·b", _third_derivative()
     first, second, K = reals("p", size), reals("c", size), symmetric("K", size)
     along = reals("v", size)  # x_iᵀv_1; a tangent v has x_iᵀv_2 = −x_iᵀv_1
     drift = sympy.S.Zero
@@ -176,6 +171,18 @@ def unmatched_noise(opposite: int = -1) -> Parts:
         block = sum((N * G)[k, i] * first[k] * K[i, k] for k in range(size))
         drift += 4 * Q[i, i] * second[i] * block * (along[i] + opposite * along[i])
     yield "no drift at the collapse", drift
+
+
+def _third_derivative() -> sympy.Expr:
+    """Expand q r² along a tangent v and any b, where r = 0 and ∇r·v = 0."""
+    q, slope, vv, vb, bb = sympy.symbols("q slope vv vb bb", real=True)
+    s, t = sympy.symbols("s t", real=True)  # the point is s v + t b
+    cubic = sum(
+        c * s**k * t ** (3 - k) for k, c in enumerate(sympy.symbols("c0:4", real=True))
+    )
+    r = slope * t + vv * s**2 / 2 + vb * s * t + bb * t**2 / 2 + cubic
+    third = (q * r**2).diff(s, t, t).subs({s: 0, t: 0})
+    return third - 4 * q * vb * slope
 
 
 @statement(
