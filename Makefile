@@ -38,15 +38,15 @@ format: $(VENV)/.installed-dev  ## rewrite the code as lint wants it, where a to
 type: $(VENV)/.installed-dev  ## mypy, strict
 	$(BIN)/mypy
 
-theory: $(VENV)/.installed-test  ## the symbolic side alone
-	$(BIN)/python -m pytest theory tests/test_expressions.py tests/test_statement.py $(PYTEST_ARGS)
+theory: $(VENV)/.installed  ## every statement in symbols, with its control
+	$(BIN)/python -m theory
 
 docs: $(VENV)/.installed-docs  ## the pages, in docs/_build/html; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
 clean:  ## back to a fresh checkout
 	rm -rf $(VENV) .venv* build dist manifold_flow.egg-info manifold_flow_demo
-	rm -rf docs/_build docs/auto_gallery docs/generated docs/sg_execution_times.rst
+	rm -rf docs/_build docs/auto_gallery docs/generated docs/statements docs/sg_execution_times.rst
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

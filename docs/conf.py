@@ -7,7 +7,9 @@ from pathlib import Path
 
 from sphinx.errors import ExtensionError
 
-sys.path.insert(0, str(Path(__file__).parent))  # for docs/figures.py
+sys.path.insert(0, str(Path(__file__).parent))  # for figures.py, theory_pages.py
+
+from theory_pages import write_pages
 
 _metadata = configparser.ConfigParser()
 _metadata.read(Path(__file__).parents[1] / "setup.cfg", encoding="utf-8")
@@ -93,6 +95,7 @@ def refuse_pages_without_pictures(app, error):
 
 
 def setup(app):
+    app.connect("builder-inited", write_pages)
     app.connect("build-finished", refuse_pages_without_pictures)
     # After numpydoc, which makes directives and literals of the sections.
     app.connect("autodoc-process-docstring", escape_bars, priority=900)
