@@ -34,7 +34,7 @@ def trace(factor: int = 4) -> Iterator[tuple[str, Any]]:
     title="The flattest interpolator has the least weighted ℓ1 norm",
     claim=r"\tfrac14 \operatorname{Tr}\nabla^2 L \ge \sum_k c_k |w_k|, \text{ with "
     r"equality iff } u_k v_k = 0 \text{ for all } k",
-    reference="HaoChen et al. 2021; theory notes 3.3",
+    reference="slides, ℓ1 bound; theory notes 3.3",
     scope=Scope.FIXED_SIZE,
     control={"weighted": False},
 )

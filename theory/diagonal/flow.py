@@ -20,7 +20,7 @@ T = sympy.Symbol("t", positive=True)
     claim=r"w_k(t) = 2 s_k \sinh(4 (Z^\top A)_k + \ell_k), \quad "
     r"s_k = |u_{0k}v_{0k}| e^{-16 c_k t}, \quad \ell_k = \ln|u_{0k}/v_{0k}|",
     hypotheses=(NONZERO_START, ZERO_LOSS),
-    reference="Li, Wang, Arora 2022, section 6; theory notes 3.2",
+    reference="theory notes 3.2",
     scope=Scope.FIXED_SIZE,
     control={"rate": 8},
 )

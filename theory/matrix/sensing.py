@@ -60,7 +60,7 @@ def _loss(
     title="Trace of the Hessian of matrix sensing",
     claim=r"\operatorname{Tr}\nabla^2 L = 2(\operatorname{tr} U^\top D_1 U + "
     r"\operatorname{tr} V^\top D_2 V)",
-    reference="Ding et al. 2024; theory notes 4.1",
+    reference="Ding et al. 2022; theory notes 4.1",
     scope=Scope.FIXED_SIZE,
     control={"swapped": True},
 )
@@ -81,7 +81,7 @@ def trace(swapped: bool = False) -> Iterator[tuple[str, Any]]:
     claim=r"\min_{UV^\top = M} \operatorname{Tr}\nabla^2 L = "
     r"4 \|D_1^{1/2} M D_2^{1/2}\|_*",
     hypotheses=(WIDE, SPANNING),
-    reference="Ding et al. 2024; theory notes 4.1",
+    reference="Ding et al. 2022; theory notes 4.1",
     scope=Scope.FIXED_SIZE,
     control={"factor": 5},
 )
@@ -187,7 +187,7 @@ def completion_is_weighted(corner: int = 2) -> Iterator[tuple[str, Any]]:
     claim=r"f_i = \langle A_i, UU^\top\rangle \implies \operatorname{Tr}\nabla^2 L = "
     r"2\langle D, UU^\top\rangle \text{ on } L = 0",
     hypotheses=(ZERO_LOSS,),
-    reference="Ding et al. 2024; theory notes 4.2",
+    reference="Ding et al. 2022; theory notes 4.2",
     scope=Scope.FIXED_SIZE,
     control={"residual": 1},
 )
@@ -208,7 +208,7 @@ def psd_trace(residual: int = 0) -> Iterator[tuple[str, Any]]:
     claim=r"f(x) = \sum_j (u_j^\top x)^2 \implies D = \tfrac4n \sum_i \|x_i\|^2 "
     r"x_i x_i^\top",
     hypotheses=(ZERO_LOSS,),
-    reference="Ding et al. 2024; theory notes 4.2",
+    reference="Ding et al. 2022; theory notes 4.2",
     scope=Scope.FIXED_SIZE,
     control={"factor": 2},
 )
