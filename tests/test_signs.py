@@ -3,7 +3,14 @@
 import pytest
 import sympy
 
-from theory.activations import NAMED, Z, activation_of, first_positive, third_positive
+from theory.activations import (
+    NAMED,
+    Z,
+    activation_of,
+    first_positive,
+    smooth,
+    third_positive,
+)
 from theory.reduction import holds, random_rationals, vanishes
 from theory.signs import positive_everywhere
 
@@ -36,6 +43,23 @@ def test_signs_of_activations(text, first, third):
     activation = activation_of(text)
     assert first_positive(activation).holds is first
     assert third_positive(activation).holds is third
+
+
+@pytest.mark.parametrize(
+    ("text", "holds_"),
+    [
+        ("sinh", True),
+        ("gelu", True),
+        ("z**3 + a*z", True),
+        ("tan(z)", False),  # its signs are right wherever it is defined
+        ("1/z", False),
+        ("log(z)", False),
+        ("abs(z)*z**2", False),
+        ("relu", False),
+    ],
+)
+def test_activations_must_be_smooth_on_the_whole_line(text, holds_):
+    assert smooth(activation_of(text)).holds is holds_
 
 
 def test_a_sign_change_is_bracketed():

@@ -165,6 +165,15 @@ def test_hypotheses_on_the_activation_are_decided_first(decision, verdict):
         assert result.message == f"signs: {decision.reason}"
 
 
+def test_a_failing_hypothesis_outweighs_an_open_one():
+    asked = (
+        Hypothesis("open", "?", lambda activation: Decision(None, "open")),
+        Hypothesis("fails", "no", lambda activation: Decision(False, "fails")),
+    )
+    result = verify(declared(hypotheses=asked), activation=x)
+    assert (result.verdict, result.message) == (Verdict.NOT_APPLICABLE, "fails: fails")
+
+
 def test_a_setting_the_statement_does_not_take_is_refused():
     with pytest.raises(TypeError, match="algebra/binomial takes nothing, not n"):
         verify(declared(), n=2)

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import sympy
+from sympy.calculus.util import continuous_domain
 
 from theory.expressions import parse
 from theory.signs import positive_everywhere
 from theory.statement import Decision
 
-__all__ = ["NAMED", "Z", "activation_of", "first_positive", "third_positive"]
+__all__ = ["NAMED", "Z", "activation_of", "first_positive", "smooth", "third_positive"]
 
 Z = sympy.Symbol("z", real=True)
 
@@ -61,3 +62,27 @@ def first_positive(activation: sympy.Expr) -> Decision:
 def third_positive(activation: sympy.Expr) -> Decision:
     """Decide φ''' > 0 on the real line."""
     return positive_everywhere("φ'''", activation.diff(Z, 3), Z)
+
+
+def smooth(activation: sympy.Expr) -> Decision:
+    """Decide whether φ is three times differentiable on the whole real line.
+
+    Examples
+    --------
+    >>> smooth(activation_of("sinh")).holds, smooth(activation_of("tan(z)")).holds
+    (True, False)
+    """
+    if activation.has(sympy.Abs, sympy.Max, sympy.Min, sympy.sign):
+        return Decision(False, f"{activation} has a kink")
+    # erf is entire, which continuous_domain does not know
+    entire = activation.replace(sympy.erf, lambda argument: argument)
+    try:
+        domains = [
+            continuous_domain(entire.diff(Z, order), Z, sympy.S.Reals)
+            for order in (0, 3)
+        ]
+    except NotImplementedError:
+        return Decision(None, f"where {activation} is smooth could not be settled")
+    if all(domain == sympy.S.Reals for domain in domains):
+        return Decision(True, "φ is smooth on the real line")
+    return Decision(False, f"{activation} is smooth on {domains[-1]} only")

@@ -348,18 +348,20 @@ def _decide_hypotheses(
     activation = setting.get("activation")
     if activation is None:
         return None, None
-    conditions = []
-    for hypothesis in statement.hypotheses:
-        if hypothesis.decide is None:
-            continue
-        decision = hypothesis.decide(activation)
-        why = f"{hypothesis.id}: {decision.reason}"
+    decided = [
+        (f"{hypothesis.id}: {decision.reason}", decision)
+        for hypothesis in statement.hypotheses
+        if hypothesis.decide is not None
+        for decision in (hypothesis.decide(activation),)
+    ]
+    conditions = [d.condition for _, d in decided if d.condition is not None]
+    # one that fails settles the matter, whatever is open about the others
+    for why, decision in decided:
         if decision.holds is False:
             return (Verdict.NOT_APPLICABLE, why), None
+    for why, decision in decided:
         if decision.holds is None and decision.condition is None:
             return (Verdict.UNDECIDED, why), None
-        if decision.condition is not None:
-            conditions.append(decision.condition)
     if not conditions:
         return None, None
     import sympy

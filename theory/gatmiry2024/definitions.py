@@ -20,12 +20,13 @@ from typing import Any
 
 import sympy
 
-from theory.activations import Z, first_positive, third_positive
+from theory.activations import Z, first_positive, smooth, third_positive
 from theory.statement import Hypothesis
 
 INCREASING = Hypothesis("increasing", "φ' > 0 on the real line", first_positive)
 CONVEX_SLOPE = Hypothesis("convex-slope", "φ''' > 0 on the real line", third_positive)
-SIGNS = (INCREASING, CONVEX_SLOPE)
+SMOOTH = Hypothesis("smooth", "φ is C³ on the real line", smooth)
+SIGNS = (INCREASING, CONVEX_SLOPE, SMOOTH)
 INDEPENDENT = Hypothesis(
     "independent-inputs", "x_1, ..., x_n are linearly independent (so n ≤ d)"
 )

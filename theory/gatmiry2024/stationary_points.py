@@ -160,7 +160,7 @@ def theorem_1_all_sizes(
 
 
 def _is_polynomial(activation: sympy.Expr) -> Decision:
-    rational = activation.is_polynomial(Z) and activation.free_symbols <= {Z}
+    rational = bool(activation.is_polynomial(Z)) and activation.free_symbols <= {Z}
     return Decision(rational, f"{activation} is not a polynomial with rational numbers")
 
 
