@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActivationError",
+    "ConvergenceError",
     "DataError",
     "DegenerateEigenvalueError",
     "DerivativeError",
@@ -76,6 +77,10 @@ class DerivativeError(ManifoldFlowError, ValueError):
 
 class HypothesisError(ManifoldFlowError, ValueError):
     """A theorem was asked for outside its hypotheses; says which one fails."""
+
+
+class ConvergenceError(ManifoldFlowError, ArithmeticError):
+    """An exact answer exists but was not reached to its accuracy in float64."""
 
 
 class EmptyManifoldError(ManifoldFlowError, ValueError):

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from manifold_flow.checks import slow_times
 from manifold_flow.errors import (
     DataError,
     IntegrationError,
     Interrupted,
     OffManifoldError,
     RankDeficientJacobianError,
-    ShapeError,
     suggest_keywords,
 )
 from manifold_flow.linearization import REGULAR_MARGIN
@@ -182,7 +182,7 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     ('STATIONARY', [2.0, 0.0])
     """
     start = _checked_start(flow.manifold, start)
-    asked = None if times is None else _checked_times(times)
+    asked = None if times is None else slow_times(times)
     limits = Limits(rtol, atol, gtol, max_step, first_step, max_steps, time_limit)
     _check_limits(limits)
     reduction = flow.manifold.model.reduction()
@@ -242,18 +242,6 @@ def _checked_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
             here.singular_values,
         )
     return point
-
-
-def _checked_times(times: ArrayLike) -> Array:
-    asked = np.atleast_1d(np.array(times, dtype=float))
-    if asked.ndim != 1 or asked.size == 0:
-        raise ShapeError("times", "(T,) with T >= 1", asked.shape)
-    if not np.isfinite(asked).all() or asked[0] < 0 or (np.diff(asked) <= 0).any():
-        raise DataError(
-            f"times must be finite, not negative and strictly increasing; got "
-            f"{np.array2string(asked, threshold=6)}. Slow time starts at 0."
-        )
-    return asked
 
 
 def _check_limits(limits: Limits) -> None:

@@ -206,7 +206,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path, path, monke
         raise OSError("disk full")
 
     monkeypatch.setattr(np, "savez_compressed", broken)
-    with pytest.raises(FileFormatError, match="cannot write.*disk full"):
+    with pytest.raises(FileFormatError, match=r"cannot write.*disk full"):
         path.save(file)
     assert file.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.npz"]
