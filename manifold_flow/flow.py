@@ -221,7 +221,8 @@ def _constraint(flow: Flow, start: Array) -> Constraint:
             gradient_norm=float(np.linalg.norm(here.tangent_part(gradient))),
             full_gradient_norm=float(np.linalg.norm(gradient)),
             residual=float(np.abs(here.residual).max()),
-            rank_margin=here.rank_margin,
+            sigma_min=float(here.singular_values[-1]),
+            sigma_max=float(here.singular_values[0]),
         )
 
     drift = 1e4 * manifold.tolerance(start)

@@ -22,6 +22,8 @@ MAX_ITERATIONS = 100
 MAX_HALVINGS = 40
 #: of the scale of rounding: aimed at, and accepted where the iteration stagnates
 GOAL, ACCEPTED = 8 * np.finfo(float).eps, 1e-12
+#: so many last steps that each leave more than this share of the residual are slow
+SLOW_STEPS, SLOW = 4, 0.1
 
 
 def gauss_newton(model: Model, point: Array) -> Array:
@@ -46,12 +48,15 @@ def gauss_newton(model: Model, point: Array) -> Array:
     ------
     ProjectionError
         If no zero is reached; carries (iteration, max |r|, step length) rows.
+    RankDeficientJacobianError
+        If the zero reached is degenerate, so that convergence was only linear.
     """
     log: Log = []
     for iteration in range(MAX_ITERATIONS):
         here = model.linearize(point)
         size, scale = float(np.abs(here.residual).max()), residual_scale(here, point)
         if size <= GOAL * scale:
+            _need_regular(here, size, log)
             return point
         step = _step(here, iteration, log)
         damping = _damping(model, point, step, float(np.linalg.norm(here.residual)))
@@ -60,6 +65,7 @@ def gauss_newton(model: Model, point: Array) -> Array:
             break
         point = point - damping * step
     if size <= ACCEPTED * scale:
+        _need_regular(here, size, log)
         return point
     raise ProjectionError(
         f"Gauss-Newton stopped at max |residual| = {size:.3g} after {len(log)} "
@@ -96,6 +102,25 @@ def _step(here: Linearization, iteration: int, log: Log) -> Array:
         raise ProjectionError(
             f"Gauss-Newton met a singular Jacobian. {error}", tuple(log)
         ) from error
+
+
+def _need_regular(here: Linearization, size: float, log: Log) -> None:
+    """Raise where convergence was linear to the end: J vanishes with the residual.
+
+    Next to a regular zero the residual is squared at every step; at a zero of order q
+    it falls by (1 − 1/q)^q, which is 1/4 for a double one, whatever the scale of J.
+    """
+    sizes = np.array([row[1] for row in log[-SLOW_STEPS:]] + [size])
+    if len(sizes) <= SLOW_STEPS or (sizes[1:] < SLOW * sizes[:-1]).any():
+        return
+    raise RankDeficientJacobianError(
+        f"Gauss-Newton took {len(log)} iterations, the residual falling by only "
+        f"{sizes[-2] / sizes[-1]:.2g} in the last: the Jacobian vanishes with it "
+        f"(sigma_min {here.singular_values[-1]:.1e}), so the zero-loss set is not a "
+        "smooth manifold here (a double zero or a crossing). Start elsewhere, or take "
+        "the root of a squared residual.",
+        here.singular_values,
+    )
 
 
 def _damping(model: Model, point: Array, step: Array, size: float) -> float:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.integrate import RK45
 from scipy.optimize import linprog
 
 import manifold_flow as mf
@@ -295,20 +296,84 @@ def test_sparse_targets_end_at_the_edge_within_the_l1_value(method):
     assert path.sharpness[-1] == pytest.approx(l1_value(model), abs=1e-5)
 
 
-def test_rank_loss_stops_at_the_margin_and_truncates_times():
+@pytest.mark.parametrize(
+    "method", ["auto", "Radau", pytest.param("BDF", marks=pytest.mark.slow)]
+)
+def test_rank_loss_stops_at_the_margin_and_truncates_times(method):
     """A degenerate ℓ1 vertex: off its support u_k and v_k vanish together."""
     model = sparse_diagonal()
     manifold = mf.ZeroLossManifold(model)
     flow = mf.LimitingFlow(manifold, mf.HessianTrace())
     path = mf.integrate(
-        flow, manifold.random_point(rng=0), [0.0, 1.0, 1e6], method="Radau"
+        flow, manifold.random_point(rng=0), [0.0, 1.0, 1e6], method=method
     )
     assert path.status is mf.Status.RANK_LOSS
     assert path.success
     assert path.times[:2].tolist() == [0.0, 1.0]
     assert 1.0 < path.times[-1] < 1e6
-    # located to 1e-6 before projection, which divides by the smallest singular value
-    assert 1e-7 < path.rank_margin[-1] < 1.05e-6
+    # the last point whose projection is regular: judged and kept are the same
+    assert 1e-6 <= path.rank_margin[-1] < 1.05e-6
+
+
+ONE_RESIDUAL = {
+    "cusp": (lambda t: [t[0] ** 2 - t[1] ** 3], [1.0, 1.0]),
+    "crossing": (lambda t: [t[0] * t[1]], [1.0, 0.0]),
+    "cone": (lambda t: [t[0] ** 2 + t[1] ** 2 - t[2] ** 2], [3.0, 4.0, 5.0]),
+}
+
+
+@pytest.mark.parametrize("name", sorted(ONE_RESIDUAL))
+def test_one_residual_whose_gradient_vanishes_is_rank_loss(name):
+    """σ_min/σ_max is 1 up to the singular point; σ_max of the start sees it."""
+    residual, start = ONE_RESIDUAL[name]
+    manifold = mf.ZeroLossManifold(mf.CallableModel(residual, n_params=len(start)))
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    path = mf.integrate(flow, np.array(start))
+    assert path.status is mf.Status.RANK_LOSS
+    assert (path.rank_margin == 1.0).all()
+    assert "of what it was at the start" in path.message
+    assert np.linalg.norm(path.end) < 1e-3
+
+
+@pytest.mark.parametrize("method", ["auto", "BDF", "DOP853"])
+@pytest.mark.parametrize("sharpness", ["trace", "log"])
+def test_zero_targets_end_where_the_jacobian_loses_rank(sharpness, method):
+    inputs = np.random.default_rng(0).standard_normal((3, 6))
+    model = mf.DiagonalLinearNetwork(inputs, np.zeros(3))
+    manifold = mf.ZeroLossManifold(model)
+    kinds = {"trace": mf.HessianTrace, "log": mf.HessianLogPseudoDeterminant}
+    flow = mf.LimitingFlow(manifold, kinds[sharpness]())
+    start = manifold.random_point(rng=0)
+    path = mf.integrate(flow, start, method=method)
+    assert path.status is mf.Status.RANK_LOSS
+    first, last = manifold.regular_point(start), manifold.regular_point(path.end)
+    assert last.sigma_min < 1e-3 * first.sigma_max
+
+
+def test_a_solver_that_cannot_come_closer_to_the_edge_has_lost_rank(monkeypatch):
+    """Steps shrink to nothing because the rank is being lost; elsewhere they fail."""
+    model = sparse_diagonal()
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    start = manifold.random_point(rng=0)
+    stuck_at = 250.0
+    advance = RK45.step
+
+    def step(solver):
+        if solver.t <= stuck_at:
+            return advance(solver)
+        solver.status = "failed"
+        return "Required step size is less than spacing between numbers."
+
+    monkeypatch.setattr(RK45, "step", step)
+    path = mf.integrate(flow, start, [1e3], method="RK45", rtol=1e-5)
+    assert path.status is mf.Status.RANK_LOSS
+    assert "Required step size" in path.message
+    assert 1e-6 < path.rank_margin[-1] < 1e-3
+    stuck_at = 0.1
+    with pytest.raises(IntegrationError, match="Required step size") as caught:
+        mf.integrate(flow, start, [1e3], method="RK45", rtol=1e-5)
+    assert caught.value.trajectory.status is mf.Status.FAILED
 
 
 # --- how it stops when it cannot go on ------------------------------------------------

@@ -102,6 +102,28 @@ def test_a_point_that_is_not_regular_is_reported():
     assert "NOT regular" in str(report)
 
 
+@pytest.mark.parametrize(
+    "residual",
+    [
+        lambda t: [(t @ t - 1.0) ** 2],
+        lambda t: [(t[0] - t[1]) ** 3],
+        lambda t: [1e6 * (t[0] * t[1] - 1.0) ** 2, t[2]],
+    ],
+)
+def test_a_double_zero_is_degenerate_whatever_its_scale(residual):
+    """σ_min/σ_max cannot see it for n = 1; the slow convergence does."""
+    model = mf.CallableModel(residual, n_params=3)
+    with pytest.raises(RankDeficientJacobianError, match="falling by only"):
+        mf.ZeroLossManifold(model).random_point(rng=0)
+
+
+def test_a_near_double_zero_is_regular():
+    """The control: two circles 1e-3 apart; slow at first, quadratic at the end."""
+    model = mf.CallableModel(lambda t: [(t @ t - 1.0) * (t @ t - 1.001)], n_params=2)
+    manifold = mf.ZeroLossManifold(model)
+    assert manifold.belongs(manifold.random_point(rng=0))
+
+
 def test_a_lost_rank_has_no_normal_basis():
     model = mf.CallableModel(lambda t: [t[0] ** 2 - t[1] ** 2], n_params=2)
     with pytest.raises(RankDeficientJacobianError):

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import scipy.integrate as ode
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from manifold_flow.errors import (
+    ConvergenceError,
     DegenerateEigenvalueError,
-    ManifoldFlowError,
     NonFiniteError,
 )
+from manifold_flow.solvers.edge import BREAKDOWN, Edge
 from manifold_flow.solvers.path import Constraint, Floor, Limits, Observation, Path
 from manifold_flow.solvers.progress import Report
 from manifold_flow.solvers.status import Status
@@ -33,8 +33,6 @@ Array = NDArray[np.float64]
 
 #: after so many eightfold smaller restarts at one time the velocity is given up
 MAX_RESTARTS = 30
-#: what a velocity raises where it is not defined
-BREAKDOWN = (ManifoldFlowError, np.linalg.LinAlgError)
 
 
 def follow(  # noqa: PLR0913  # all but two are given by name
@@ -126,6 +124,7 @@ class _Run:
         self.pending = [] if times is None else list(times)
         self.time, self.point = 0.0, start
         self.first = self.seen = constraint.observe(start)
+        self.edge = Edge(constraint, self.first)
         self.trouble_since, self.restarts = -np.inf, 0
 
     def steps(self) -> Iterator[tuple[float, Array, Observation]]:
@@ -137,12 +136,14 @@ class _Run:
         floor = Floor(self.seen, self.limits.rtol)
         while self.path.n_steps < self.limits.max_steps:
             solver = self._advance(solver)
-            if solver is None:
-                return
             before = self.time
             self._look(solver)
-            if self.seen.rank_margin < self.constraint.min_rank_margin:
+            if self.edge.is_near(self.seen) and self.edge.is_past(self.point):
                 self._stop_at_rank_loss(solver, before)
+                return
+            if self.edge.has_stalled(self.time, self.time - before, self.seen):
+                step = f"steps of {self.time - before:.1e}"
+                self.path.end(Status.RANK_LOSS, self.edge.blocked(self.seen, step))
                 return
             self._keep_requested(solver)
             yield self.time, self.point, self.seen
@@ -160,6 +161,9 @@ class _Run:
 
     def give_up(self, error: Exception) -> None:
         """End a path whose velocity, or whose manifold, is not defined any further."""
+        if self.edge.explains(error, self.seen):
+            self.path.end(Status.RANK_LOSS, self.edge.blocked(self.seen, error))
+            return
         self.path.cause = error
         self.path.end(
             Status.FAILED,
@@ -201,6 +205,10 @@ class _Run:
         )
         if self.seen.gradient_norm > self.limits.gtol * reference:
             return False
+        if self.time > 0.0 and self.edge.is_past(self.point):
+            # only on M is it seen that the gradient vanishes because J does
+            self.path.end(Status.RANK_LOSS, self.edge.reached(self.seen))
+            return True
         ratio = self.seen.gradient_norm / reference if reference > 0 else 0.0
         self.path.end(
             Status.STATIONARY,
@@ -209,24 +217,13 @@ class _Run:
         return True
 
     def _stop_at_rank_loss(self, solver: ode.OdeSolver, before: float) -> None:
-        """Find the time at which the margin is crossed inside the last step."""
-        between, edge = solver.dense_output(), self.constraint.min_rank_margin
-
-        def excess(time: float) -> float:
-            seen = self.constraint.observe(between(time))
-            return float(np.log(max(seen.rank_margin, 1e-300) / edge))
-
-        crossed = solver.t
-        if excess(before) > 0.0:
-            width = solver.t - before
-            crossed = brentq(excess, before, solver.t, xtol=1e-6 * width, rtol=1e-12)
+        """Go back to the last regular point of the last step."""
+        between = solver.dense_output()
+        crossed = self.edge.last_regular(between, before, solver.t)
         self._keep_requested(solver, until=crossed)
         self.time, self.point = crossed, between(crossed)
-        self.path.end(
-            Status.RANK_LOSS,
-            f"sigma_min/sigma_max of the Jacobian fell below {edge:g}: the path "
-            "reached the edge of the smooth part of the zero-loss set",
-        )
+        seen = self.constraint.observe(self.constraint.project(self.point))
+        self.path.end(Status.RANK_LOSS, self.edge.reached(seen))
 
     # --- steps ------------------------------------------------------------------------
 
@@ -255,22 +252,26 @@ class _Run:
             **options,
         )
 
-    def _advance(self, solver: ode.OdeSolver | None) -> ode.OdeSolver | None:
+    def _advance(self, solver: ode.OdeSolver | None) -> ode.OdeSolver:
         """Take one step; restart eight times smaller where the velocity breaks down."""
         width = self.limits.first_step if solver is None else solver.step_size
         while True:
             try:
                 solver = self._solver(width) if solver is None else solver
                 message = solver.step()
+                if solver.status != "failed":
+                    return solver
+                raise ConvergenceError(str(message))
+            except ConvergenceError as error:
+                if self._is_final(error):
+                    raise
+                # what the solver stumbles on is often its own distance from M
+                self.point = self.constraint.project(self.point)
+                width, solver = None, None
             except BREAKDOWN as error:
                 if self._is_final(error):
                     raise
                 width, solver = (width or 1e-3) / 8.0, None
-                continue
-            if solver.status != "failed":
-                return solver
-            self.path.end(Status.FAILED, f"{message} at slow time {self.time:.6g}")
-            return None
 
     def _is_final(self, error: Exception) -> bool:
         """Whether breaking down so often without getting on means this is the end."""
