@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.errors import DataError, ShapeError
 
-__all__ = ["count", "number", "positive", "slow_times"]
+__all__ = ["count", "generator", "number", "positive", "slow_times"]
 
+Rng = None | int | np.random.Generator | np.random.SeedSequence
 Array = NDArray[np.float64]
 
 
@@ -94,9 +95,36 @@ def count(name: str, value: object, least: int = 1, advice: str = "") -> int:
     except TypeError:
         whole = least - 1
     if whole < least:
-        wanted = f"an integer, {least} or more"
+        wanted = "a positive integer" if least == 1 else f"an integer, {least} or more"
         raise DataError(f"{name} = {value!r}: must be {wanted}. {advice}".rstrip())
     return whole
+
+
+def generator(rng: Rng) -> np.random.Generator:
+    """Return NumPy's generator for a seed, or the one that is given.
+
+    Parameters
+    ----------
+    rng : None, int, Generator or SeedSequence
+        Source of randomness.
+
+    Returns
+    -------
+    numpy.random.Generator
+        New for a seed; the same object for a generator.
+
+    Raises
+    ------
+    DataError
+        For anything else, and for negative seeds.
+    """
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"rng = {rng!r}: {error}. Pass None, a seed of 0 or more, a "
+            "numpy.random.Generator or a SeedSequence."
+        ) from error
 
 
 def slow_times(times: ArrayLike) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.checks import slow_times
+from manifold_flow.checks import count, positive, slow_times
 from manifold_flow.errors import (
     DataError,
     IntegrationError,
@@ -31,6 +31,9 @@ from manifold_flow.trajectory import Trajectory
 __all__ = ["Flow", "LimitingFlow", "integrate"]
 
 Array = NDArray[np.float64]
+
+#: SciPy's solvers raise a smaller one to this value, with a warning
+SMALLEST_RTOL = 100 * np.finfo(float).eps
 
 
 class Flow(ABC):
@@ -85,11 +88,12 @@ class LimitingFlow(Flow):
     rate: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.rate) and self.rate > 0):
-            raise DataError(
-                f"rate = {self.rate}: a limiting flow needs a positive rate, or it "
-                "does not move downhill. Label noise of standard deviation 0 has none."
-            )
+        positive(
+            "rate",
+            self.rate,
+            "A limiting flow needs a positive rate, or it does not move downhill; "
+            "label noise of standard deviation 0 has none.",
+        )
 
     def velocity(self, point: Array) -> Array:
         return -self.rate * self.manifold.riemannian_gradient(self.sharpness, point)
@@ -246,13 +250,24 @@ def _checked_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
 
 
 def _check_limits(limits: Limits) -> None:
-    for name in ("rtol", "atol", "gtol", "max_step", "max_steps"):
-        if not getattr(limits, name) > 0:
-            raise DataError(f"{name} = {getattr(limits, name)}: must be positive.")
+    for name in ("rtol", "atol", "gtol"):
+        positive(name, getattr(limits, name))
+    if not SMALLEST_RTOL <= limits.rtol < 1.0:
+        raise DataError(
+            f"rtol = {limits.rtol}: a relative error below {SMALLEST_RTOL:.2g} drowns "
+            "in rounding, and 1 or more controls nothing. The default is 1e-8."
+        )
+    if limits.gtol >= 1.0:
+        raise DataError(
+            f"gtol = {limits.gtol}: every point would count as stationary, because "
+            "|grad_M S| <= |grad S|. The default is 1e-10."
+        )
+    count("max_steps", limits.max_steps)
+    if limits.max_step != np.inf:
+        positive("max_step", limits.max_step)
     for name in ("first_step", "time_limit"):
-        value = getattr(limits, name)
-        if value is not None and not value > 0:
-            raise DataError(f"{name} = {value}: must be positive, or None.")
+        if getattr(limits, name) is not None:
+            positive(name, getattr(limits, name), "Or pass None.")
 
 
 def _details(flow: Flow, method: str, reason: str, limits: Limits) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator
 
 from manifold_flow._compat import import_geomstats
+from manifold_flow.checks import Rng, count, generator, positive
 from manifold_flow.errors import (
     DataError,
     ProjectionError,
@@ -28,7 +29,6 @@ LevelSet: Any = import_geomstats("geometry.base").LevelSet
 Euclidean: Any = import_geomstats("geometry.euclidean").Euclidean
 
 Array = NDArray[np.float64]
-Rng = None | int | np.random.Generator | np.random.SeedSequence
 
 
 class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
@@ -166,8 +166,10 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         RankDeficientJacobianError
             If the point reached is not regular.
         """
-        generator = np.random.default_rng(rng)
-        points = [self._random_point(bound, generator) for _ in range(n_samples)]
+        count("n_samples", n_samples)
+        positive("bound", bound)
+        source = generator(rng)
+        points = [self._random_point(bound, source) for _ in range(n_samples)]
         return points[0] if n_samples == 1 else np.stack(points)
 
     def random_tangent_vec(
@@ -189,9 +191,10 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         array, shape (p,) or (n_samples, p)
             Tangent vectors.
         """
+        count("n_samples", n_samples)
         size = self.shape if n_samples == 1 else (n_samples, *self.shape)
         here = self.linearize(base_point)
-        draws = np.random.default_rng(rng).standard_normal(size)
+        draws = generator(rng).standard_normal(size)
         return self._batched(here.tangent_part, draws)
 
     # --- the geometry of one point ---------------------------------------------------
@@ -298,9 +301,9 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         values = np.array([function(*row) for row in zip(*flat, strict=True)])
         return values.reshape(batch + values.shape[1:])
 
-    def _random_point(self, bound: float, generator: np.random.Generator) -> Array:
+    def _random_point(self, bound: float, source: np.random.Generator) -> Array:
         for attempt in range(10):
-            draw = bound * generator.standard_normal(self.model.n_params)
+            draw = bound * source.standard_normal(self.model.n_params)
             try:
                 point = gauss_newton(self.model, draw)
             except ProjectionError:

@@ -157,7 +157,7 @@ def test_classical_order_at_fixed_steps(flow, start, method, order):
                 start,
                 [1.0],
                 method=method,
-                rtol=1e3,
+                rtol=0.5,
                 atol=1e3,
                 max_step=h,
                 first_step=h,
@@ -491,7 +491,7 @@ def test_times_must_increase(flow, start, times):
     "option", [{"rtol": 0.0}, {"gtol": -1.0}, {"max_steps": 0}, {"time_limit": 0.0}]
 )
 def test_limits_must_be_positive(flow, start, option):
-    with pytest.raises(DataError, match="must be positive"):
+    with pytest.raises(DataError, match=r"must be (a )?positive"):
         mf.integrate(flow, start, **option)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from manifold_flow.checks import count
 from manifold_flow.errors import DataError, ModelError, ShapeError, suggest_keywords
 from manifold_flow.linearization import Linearization
 from manifold_flow.loss import SquaredLoss
@@ -79,7 +80,7 @@ class CallableModel(Model):
     ) -> None:
         from manifold_flow import _autodiff
 
-        self.n_params = int(n_params)
+        self.n_params = count("n_params", n_params)
         point = _check_point(check_at, self.n_params)
         self.n_residuals = _count_residuals(residual, point)
         over_parametrised(self.n_params, self.n_residuals)
@@ -184,8 +185,6 @@ class CallableModel(Model):
 
 
 def _check_point(check_at: ArrayLike | None, n_params: int) -> Array:
-    if n_params < 1:
-        raise ModelError(f"n_params = {n_params}: a model has at least one parameter.")
     if check_at is None:
         return np.random.default_rng(0).standard_normal(n_params)
     point = np.array(check_at, dtype=float)

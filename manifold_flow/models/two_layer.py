@@ -10,11 +10,11 @@ import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.activations import Activation
+from manifold_flow.checks import count
 from manifold_flow.datasets import as_finite
 from manifold_flow.errors import (
     DataError,
     EmptyManifoldError,
-    ModelError,
     ShapeError,
     suggest_keywords,
 )
@@ -96,9 +96,7 @@ class TwoLayerNetwork(Model):
             raise ShapeError(
                 "targets", (self.n_residuals,), self.targets.shape, "One per input row."
             )
-        if width < 1:
-            raise ModelError(f"width = {width}: a network has at least one neuron.")
-        self.width = int(width)
+        self.width = count("width", width, advice="It is the number of neurons.")
         self.activation = Activation.of(activation)
         self.output_weights = self._checked_output_weights(output_weights)
         self.n_params = self.width * self.n_features

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.activations import Activation, monotone_inverse
+from manifold_flow.datasets import as_finite
 from manifold_flow.errors import ActivationError, HypothesisError
 from manifold_flow.models.diagonal import DiagonalLinearNetwork
 from manifold_flow.models.model import Model
@@ -72,7 +73,7 @@ def _two_layer(model: TwoLayerNetwork, start: ArrayLike | None = None) -> Array:
     collapsed = _flattest_features(model)
     moved = np.zeros((model.width, model.n_features))
     if start is not None:
-        moved = model.unflatten(np.array(start, dtype=float))["weights"]
+        moved = model.unflatten(as_finite("start", start, 1))["weights"]
     missing = collapsed - model.inputs @ moved.T
     change, *_ = np.linalg.lstsq(model.inputs, missing, rcond=None)
     return (moved + change.T).ravel()

@@ -7,7 +7,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_flow.errors import DegenerateEigenvalueError, ManifoldFlowError
+from manifold_flow.errors import (
+    ConvergenceError,
+    ManifoldFlowError,
+    NonFiniteError,
+    ProjectionError,
+    RankDeficientJacobianError,
+)
 from manifold_flow.solvers.path import Constraint, Observation
 
 __all__ = ["BREAKDOWN", "Edge"]
@@ -16,6 +22,14 @@ Array = NDArray[np.float64]
 
 #: what a velocity or a projection raises where it is not defined
 BREAKDOWN = (ManifoldFlowError, np.linalg.LinAlgError)
+#: of these, what a Jacobian that loses rank can cause
+RANK_TROUBLE = (
+    ConvergenceError,
+    NonFiniteError,
+    ProjectionError,
+    RankDeficientJacobianError,
+    np.linalg.LinAlgError,
+)
 #: times the margin of the edge: closer than this, every step is looked at on M
 NEAR = 1e3
 #: halvings of the last step in search of its last regular time
@@ -69,7 +83,7 @@ class Edge:
 
     def explains(self, error: BaseException | None, seen: Observation) -> bool:
         """Whether a solver or velocity broke down because rank is being lost."""
-        if isinstance(error, DegenerateEigenvalueError):
+        if not (error is None or isinstance(error, RANK_TROUBLE)):
             return False
         falling = self.margin(seen) < 0.1 * self.margin(self.start)
         return falling and self.is_near(seen)
