@@ -60,7 +60,8 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         super().__init__(dim=model.n_params - model.n_residuals, equip=False)
 
     def _define_embedding_space(self) -> Any:
-        return Euclidean(self.model.n_params)
+        # its metric would hold the p × p identity, and nothing here asks for it
+        return Euclidean(self.model.n_params, equip=False)
 
     # --- geomstats' own names, batches allowed --------------------------------------
 

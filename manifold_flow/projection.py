@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from manifold_flow.errors import (
     ManifoldFlowError,
+    NonFiniteError,
     ProjectionError,
     RankDeficientJacobianError,
 )
@@ -89,9 +90,22 @@ def residual_scale(here: Linearization, point: Array) -> float:
     -------
     float
         The scale, in units of the residual.
+
+    Raises
+    ------
+    NonFiniteError
+        If it overflows: every residual would be small beside it.
     """
-    steepest = float(np.sqrt(np.diag(here.gram).max(initial=0.0)))
-    return max(1.0, steepest * float(np.linalg.norm(point)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        steepest = np.sqrt(np.diag(here.gram).max(initial=0.0))
+        scale = float(steepest * np.linalg.norm(point))
+    if not np.isfinite(scale):
+        raise NonFiniteError(
+            f"the residual gradients overflow float64 (|grad r_i| |point| = {scale}), "
+            "so that no residual could be told from 0. Rescale inputs and targets to "
+            "order 1, or start closer."
+        )
+    return max(1.0, scale)
 
 
 def _step(here: Linearization, iteration: int, log: Log) -> Array:

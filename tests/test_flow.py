@@ -13,6 +13,7 @@ from manifold_flow.errors import (
     DegenerateEigenvalueError,
     IntegrationError,
     Interrupted,
+    NonFiniteError,
     OffManifoldError,
     RankDeficientJacobianError,
     ShapeError,
@@ -194,6 +195,28 @@ def test_a_run_cut_in_two_is_the_same_run(flow, start):
 def test_a_stationary_start_returns_at_once(flow, path):
     again = mf.integrate(flow, path.end)
     assert (again.status, again.n_steps, len(again)) == (mf.Status.STATIONARY, 0, 1)
+
+
+def test_the_message_names_the_reference_of_stationarity(path):
+    assert path.message.endswith("here")
+    assert f"{path.gradient_norm[-1]:.1e}"[:3] in path.message
+
+
+def test_a_start_that_was_far_sharper_is_named_and_mended_by_going_on():
+    """|∇S| falls by ten orders, so 1e-2 of the first one stops the run early."""
+    inputs, targets = mf.datasets.gaussian(3, 5, rng=0)
+    model = mf.TwoLayerNetwork(10 * inputs, targets, width=4, activation="sinh")
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    exact = mf.references.flattest_value(model)
+    first = mf.integrate(flow, manifold.random_point(rng=0))
+    assert first.status is mf.Status.STATIONARY
+    assert "1e-2 |grad S(start)| = 1.66e+12" in first.message
+    assert "integrate on from path.end, or pass a smaller gtol" in first.message
+    assert first.sharpness[-1] > exact * (1 + 1e-3)
+    second = mf.integrate(flow, first.end)
+    assert second.sharpness[-1] == pytest.approx(exact, rel=1e-12)
+    assert "start" not in second.message
 
 
 def test_an_end_time_of_zero_returns_the_start(flow, start):
@@ -423,6 +446,20 @@ def test_interruption_keeps_the_path(flow, start):
     resumed = mf.integrate(flow, partial.end)
     exact = mf.references.flattest_value(flow.manifold.model)
     assert resumed.sharpness[-1] == pytest.approx(exact, rel=1e-12)
+
+
+@pytest.mark.parametrize("method", ["RK45", "DOP853", "Radau", "BDF"])
+def test_a_first_step_into_an_undefined_region_is_retried_smaller(method):
+    """sinh overflows one Euler step further on; the path does not go there."""
+    inputs, targets = mf.datasets.gaussian(3, 5, rng=0)
+    model = mf.TwoLayerNetwork(3 * inputs, targets, width=4, activation="sinh")
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    start, time = manifold.random_point(rng=0), 0.05
+    with pytest.raises(NonFiniteError):
+        model.linearize(start + time * flow.velocity(start))
+    path = mf.integrate(flow, start, [time], method=method, first_step=time)
+    assert relative(path.end, mf.integrate(flow, start, [time]).end) < 1e-5
 
 
 def test_an_eigenvalue_crossing_stops_with_both_eigenvalues():

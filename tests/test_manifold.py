@@ -1,5 +1,7 @@
 """ZeroLossManifold: geomstats' laws, projection, regular points."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,17 @@ def test_it_is_a_geomstats_level_set():
     manifold = circle()
     assert isinstance(manifold, level_set)
     assert (manifold.dim, manifold.shape, manifold.embedding_space.dim) == (1, (2,), 2)
+
+
+def test_no_dense_identity_is_allocated_for_the_embedding_space():
+    """geomstats' Euclidean metric would hold p² numbers, 8 TB for a million p."""
+    model = mf.TwoLayerNetwork(np.eye(1, 1000), [1.0], width=1000)
+    tracemalloc.start()
+    manifold = mf.ZeroLossManifold(model)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1e6
+    assert manifold.embedding_space.shape == (1_000_000,)
 
 
 def test_circle_agrees_with_geomstats_hypersphere():

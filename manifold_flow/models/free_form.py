@@ -120,11 +120,11 @@ class CallableModel(Model):
         )
 
     def residual(self, params: Array) -> Array:
-        value = self._residual(self._checked(params))
-        return np.asarray(value, dtype=float).reshape(-1)
+        value = _called(self._residual, self._checked(params))
+        return _real("residual", value).reshape(-1)
 
     def jacobian(self, params: Array) -> Array:
-        matrix = np.asarray(self._jacobian(self._checked(params)), dtype=float)
+        matrix = _real("jacobian", _called(self._jacobian, self._checked(params)))
         if matrix.shape != (self.n_residuals, self.n_params):
             raise ShapeError(
                 "jacobian", (self.n_residuals, self.n_params), matrix.shape
@@ -132,7 +132,8 @@ class CallableModel(Model):
         return matrix
 
     def contracted_hessian(self, params: Array, directions: Array) -> Array:
-        return np.asarray(self._contracted(params, directions), dtype=float).reshape(-1)
+        value = _called(self._contracted, params, directions)
+        return _real("contracted_hessian", value).reshape(-1)
 
     def contracted_third(
         self, params: Array, directions: Array, vector: Array
@@ -164,7 +165,7 @@ class CallableModel(Model):
                 "this model was given by its residuals alone and cannot predict. Pass "
                 "predict=lambda params, inputs: ... to CallableModel."
             )
-        return np.asarray(self._predict(params, np.asarray(inputs)), dtype=float)
+        return _real("predict", _called(self._predict, params, np.asarray(inputs)))
 
     def unflatten(self, params: Array) -> Mapping[str, Array]:
         return {"params": self._checked(params)}
@@ -193,6 +194,24 @@ def _check_point(check_at: ArrayLike | None, n_params: int) -> Array:
     return point
 
 
+def _called(hook: Callable[..., Any], *arguments: Array) -> Any:
+    """Call a user's function on copies, because it may write into what it is given."""
+    return hook(*(argument.copy() for argument in arguments))
+
+
+def _real(name: str, value: Any) -> Array:
+    """Return what a user's function returned as floats; refuse complex numbers."""
+    try:
+        if np.iscomplexobj(value):
+            raise TypeError("complex numbers have no sign and no size to square")
+        return np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"the {name} did not return real numbers: {error}. Return real and "
+            "imaginary parts as separate entries."
+        ) from error
+
+
 def _count_residuals(residual: Callable[[Array], Any], point: Array) -> int:
     try:
         value = residual(point.copy())
@@ -202,10 +221,7 @@ def _count_residuals(residual: Callable[[Array], Any], point: Array) -> int:
             "takes one flat array of n_params numbers; check n_params and how the "
             "function slices it."
         ) from error
-    try:
-        array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"the residual did not return numbers: {error}.") from error
+    array = _real("residual", value)
     if array.ndim == 0:
         raise ModelError(
             f"the residual returned a scalar ({float(array):.6g}). Pass the vector of "

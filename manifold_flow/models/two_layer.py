@@ -223,9 +223,13 @@ class TwoLayerNetwork(Model):
         return self.activation(rows @ weights.swapaxes(-1, -2)) @ self.output_weights
 
     def linearize(self, params: Array) -> NeuronwiseLinearization:
-        value, slope, second, third = self.activation.derivatives(self.features(params))
+        # an overflow is told by NeuronwiseLinearization, with the sample
+        with np.errstate(over="ignore", invalid="ignore"):
+            parts = self.activation.derivatives(self.features(params))
+            value, slope, second, third = parts
+            residual = value @ self.output_weights - self.targets
         return NeuronwiseLinearization(
-            value @ self.output_weights - self.targets,
+            residual,
             self.loss.curvatures,
             self.inputs,
             self.inputs_gram,

@@ -209,12 +209,23 @@ class _Run:
             # only on M is it seen that the gradient vanishes because J does
             self.path.end(Status.RANK_LOSS, self.edge.reached(self.seen))
             return True
-        ratio = self.seen.gradient_norm / reference if reference > 0 else 0.0
-        self.path.end(
-            Status.STATIONARY,
-            f"|grad_M S| is {ratio:.1e} of |grad S|, below gtol={self.limits.gtol:g}",
-        )
+        self.path.end(Status.STATIONARY, self._stationarity(reference))
         return True
+
+    def _stationarity(self, reference: float) -> str:
+        """Name both sides of the rule, and which |∇S| is the reference."""
+        seen, gtol = self.seen, self.limits.gtol
+        words = f"|grad_M S| = {seen.gradient_norm:.2e} is at most gtol={gtol:g} times "
+        if reference <= seen.full_gradient_norm:
+            return f"{words}|grad S| = {reference:.3g} here"
+        words += f"1e-2 |grad S(start)| = {reference:.3g}"
+        if reference <= 10.0 * seen.full_gradient_norm:
+            return words
+        return (
+            f"{words}; |grad S| here is only {seen.full_gradient_norm:.3g}, because "
+            "the start was far sharper: integrate on from path.end, or pass a smaller "
+            "gtol"
+        )
 
     def _stop_at_rank_loss(self, solver: ode.OdeSolver, before: float) -> None:
         """Go back to the last regular point of the last step."""
@@ -258,7 +269,9 @@ class _Run:
         while True:
             try:
                 solver = self._solver(width) if solver is None else solver
-                message = solver.step()
+                # an overflow on the way is told by NonFiniteError, not by a warning
+                with np.errstate(all="ignore"):
+                    message = solver.step()
                 if solver.status != "failed":
                     return solver
                 raise ConvergenceError(str(message))
