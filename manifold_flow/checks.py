@@ -9,10 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.errors import DataError, ShapeError
 
-__all__ = ["count", "generator", "number", "positive", "slow_times"]
+__all__ = ["count", "generator", "number", "positive", "representable", "slow_times"]
 
 Rng = None | int | np.random.Generator | np.random.SeedSequence
 Array = NDArray[np.float64]
+
+SMALLEST, LARGEST = 1e-150, 1e150
 
 
 def number(name: str, value: object, advice: str = "") -> float:
@@ -56,6 +58,40 @@ def positive(name: str, value: object, advice: str = "") -> float:
     real = number(name, value, advice)
     if real <= 0.0:
         raise DataError(f"{name} = {value!r}: must be positive. {advice}".rstrip())
+    return real
+
+
+def representable(name: str, value: object, advice: str = "") -> float:
+    """Return a positive number whose square is one; as :func:`positive` otherwise.
+
+    Solvers compare squares and reciprocals of times and rates, and search for ever
+    where those underflow.
+
+    Parameters
+    ----------
+    name : str
+        What the argument is called.
+    value : object
+        Between 1e-150 and 1e150.
+    advice : str
+        What to pass instead, at the end of the message.
+
+    Returns
+    -------
+    float
+        The number.
+
+    Raises
+    ------
+    DataError
+        If it is not positive, or its square is no float64.
+    """
+    real = positive(name, value, advice)
+    if not SMALLEST <= real <= LARGEST:
+        raise DataError(
+            f"{name} = {value!r}: its square is no float64, and no solver can resolve "
+            f"it. Choose units in which it is between {SMALLEST:g} and {LARGEST:g}."
+        )
     return real
 
 
@@ -160,4 +196,6 @@ def slow_times(times: ArrayLike) -> Array:
             f"times must be finite, not negative and strictly increasing; got "
             f"{np.array2string(asked, threshold=6)}. Slow time starts at 0."
         )
+    for time in asked[asked > 0.0][[0, -1]] if asked[-1] > 0.0 else ():
+        representable("times", float(time))
     return asked

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.checks import count, positive, slow_times
+from manifold_flow.checks import count, positive, representable, slow_times
 from manifold_flow.errors import (
     DataError,
     IntegrationError,
@@ -88,7 +88,7 @@ class LimitingFlow(Flow):
     rate: float = 1.0
 
     def __post_init__(self) -> None:
-        positive(
+        representable(
             "rate",
             self.rate,
             "A limiting flow needs a positive rate, or it does not move downhill; "

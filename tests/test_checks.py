@@ -106,8 +106,19 @@ def test_tolerances_that_control_nothing_are_refused(options):
 
 @pytest.mark.parametrize("learning_rate", [1e-170, 1e170])
 def test_a_learning_rate_without_a_clock_is_refused(learning_rate):
-    with pytest.raises(DataError, match="slow time of a step"):
+    with pytest.raises(DataError, match=r"learning_rate = .* square is no float64"):
         mf.LabelNoiseSGD(MODEL, learning_rate, 1.0)
+
+
+@pytest.mark.parametrize("times", [[1e-300], [0.0, 1e-200, 1.0], [1.0, 1e300]])
+def test_times_that_no_solver_resolves_are_refused(times):
+    """LSODA searched for ever for a first step towards 1e-300."""
+    with pytest.raises(DataError, match=r"times = .* no solver can resolve"):
+        mf.integrate(FLOW, START, times)
+    with pytest.raises(DataError, match=r"rate = .* no solver can resolve"):
+        mf.LimitingFlow(MANIFOLD, mf.HessianTrace(), rate=1e-308)
+    near = mf.integrate(FLOW, START, [1e-140])
+    assert near.status is mf.Status.COMPLETED
 
 
 def test_the_local_rate_is_refused_away_from_the_flattest_point():

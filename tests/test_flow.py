@@ -1,8 +1,10 @@
 """Flows: laws, the exact answers they must reach, and how they stop."""
 
+import warnings
+
 import numpy as np
 import pytest
-from scipy.integrate import RK45
+from scipy.integrate import LSODA, RK45
 from scipy.optimize import linprog
 
 import manifold_flow as mf
@@ -336,6 +338,17 @@ def test_rank_loss_stops_at_the_margin_and_truncates_times(method):
     assert 1.0 < path.times[-1] < 1e6
     # the last point whose projection is regular: judged and kept are the same
     assert 1e-6 <= path.rank_margin[-1] < 1.05e-6
+
+
+def test_a_warning_of_lsoda_becomes_the_failure_it_announces(flow, start, monkeypatch):
+    def step(solver):
+        warnings.warn("lsoda: Repeated convergence failures", stacklevel=2)
+        solver.status = "failed"
+        return "Unexpected istate in LSODA."
+
+    monkeypatch.setattr(LSODA, "step", step)
+    with pytest.raises(IntegrationError, match="Unexpected istate in LSODA"):
+        mf.integrate(flow, start, [1.0])
 
 
 ONE_RESIDUAL = {

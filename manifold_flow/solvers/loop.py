@@ -9,6 +9,7 @@ classes it is built on have neither problem.  A method of our own is a subclass 
 from __future__ import annotations
 
 import time as clock
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -78,7 +79,9 @@ def follow(  # noqa: PLR0913  # all but two are given by name
     path = Path()
     began = clock.monotonic()
     run = _Run(velocity, start, times, method, limits, constraint, path)
-    with small_problem_on_one_thread(start.size):
+    with small_problem_on_one_thread(start.size), warnings.catch_warnings():
+        # LSODA warns and fails; the failure is met below, with its time and margin
+        warnings.filterwarnings("ignore", "lsoda: ", UserWarning)
         try:
             for time, point, seen in run.steps():
                 if keep_steps and time not in path.times[-1:]:
@@ -268,9 +271,9 @@ class _Run:
         width = self.limits.first_step if solver is None else solver.step_size
         while True:
             try:
-                solver = self._solver(width) if solver is None else solver
                 # an overflow on the way is told by NonFiniteError, not by a warning
                 with np.errstate(all="ignore"):
+                    solver = self._solver(width) if solver is None else solver
                     message = solver.step()
                 if solver.status != "failed":
                     return solver
