@@ -25,6 +25,7 @@ from manifold_flow.errors import (
 from manifold_flow.solvers.edge import BREAKDOWN, Edge
 from manifold_flow.solvers.path import Constraint, Floor, Limits, Observation, Path
 from manifold_flow.solvers.progress import Report
+from manifold_flow.solvers.stationarity import Stationarity
 from manifold_flow.solvers.status import Status
 from manifold_flow.solvers.threads import small_problem_on_one_thread
 
@@ -126,8 +127,9 @@ class _Run:
         self.times = times
         self.pending = [] if times is None else list(times)
         self.time, self.point = 0.0, start
-        self.first = self.seen = constraint.observe(start)
-        self.edge = Edge(constraint, self.first)
+        self.seen = constraint.observe(start)
+        self.edge = Edge(constraint, self.seen)
+        self.stationarity = Stationarity(self.seen, limits.gtol)
         self.trouble_since, self.restarts = -np.inf, 0
 
     def steps(self) -> Iterator[tuple[float, Array, Observation]]:
@@ -203,32 +205,14 @@ class _Run:
     def _is_stationary(self) -> bool:
         if self.times is not None:
             return False
-        reference = max(
-            self.seen.full_gradient_norm, 1e-2 * self.first.full_gradient_norm
-        )
-        if self.seen.gradient_norm > self.limits.gtol * reference:
+        if not self.stationarity.holds(self.seen):
             return False
         if self.time > 0.0 and self.edge.is_past(self.point):
             # only on M is it seen that the gradient vanishes because J does
             self.path.end(Status.RANK_LOSS, self.edge.reached(self.seen))
-            return True
-        self.path.end(Status.STATIONARY, self._stationarity(reference))
+        else:
+            self.path.end(Status.STATIONARY, self.stationarity.words(self.seen))
         return True
-
-    def _stationarity(self, reference: float) -> str:
-        """Name both sides of the rule, and which |∇S| is the reference."""
-        seen, gtol = self.seen, self.limits.gtol
-        words = f"|grad_M S| = {seen.gradient_norm:.2e} is at most gtol={gtol:g} times "
-        if reference <= seen.full_gradient_norm:
-            return f"{words}|grad S| = {reference:.3g} here"
-        words += f"1e-2 |grad S(start)| = {reference:.3g}"
-        if reference <= 10.0 * seen.full_gradient_norm:
-            return words
-        return (
-            f"{words}; |grad S| here is only {seen.full_gradient_norm:.3g}, because "
-            "the start was far sharper: integrate on from path.end, or pass a smaller "
-            "gtol"
-        )
 
     def _stop_at_rank_loss(self, solver: ode.OdeSolver, before: float) -> None:
         """Go back to the last regular point of the last step."""
