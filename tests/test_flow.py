@@ -200,8 +200,8 @@ def test_a_stationary_start_returns_at_once(flow, path):
 
 
 def test_the_message_names_the_reference_of_stationarity(path):
+    assert "is at most gtol=1e-10 times |grad S| = " in path.message
     assert path.message.endswith("here")
-    assert f"{path.gradient_norm[-1]:.1e}"[:3] in path.message
 
 
 def test_a_start_that_was_far_sharper_is_named_and_mended_by_going_on():
@@ -338,6 +338,24 @@ def test_rank_loss_stops_at_the_margin_and_truncates_times(method):
     assert 1.0 < path.times[-1] < 1e6
     # the last point whose projection is regular: judged and kept are the same
     assert 1e-6 <= path.rank_margin[-1] < 1.05e-6
+
+
+@pytest.mark.parametrize("method", ["Radau", "BDF"])
+def test_newton_matrices_are_differences_of_one_size(method, monkeypatch):
+    """SciPy's own difference grows where a column looks like rounding (118 137
+    evaluations on NumPy 2.5, 5 152 on NumPy 2.4, for the same path)."""
+    model = sparse_diagonal()
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    start = manifold.random_point(rng=0)
+
+    def never(*arguments):
+        raise AssertionError("num_jac was asked")
+
+    monkeypatch.setattr(f"scipy.integrate._ivp.{method.lower()}.num_jac", never)
+    path = mf.integrate(flow, start, [0.2], method=method)
+    exact = mf.references.exact_flow(model, start, [0.2])[-1]
+    assert np.abs(path.end - exact).max() < 1e-7
 
 
 def test_a_warning_of_lsoda_becomes_the_failure_it_announces(flow, start, monkeypatch):

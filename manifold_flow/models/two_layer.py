@@ -96,7 +96,7 @@ class TwoLayerNetwork(Model):
             raise ShapeError(
                 "targets", (self.n_residuals,), self.targets.shape, "One per input row."
             )
-        self.width = count("width", width, advice="It is the number of neurons.")
+        self.width = count("width", width, advice="A network has at least one neuron.")
         self.activation = Activation.of(activation)
         self.output_weights = self._checked_output_weights(output_weights)
         self.n_params = self.width * self.n_features

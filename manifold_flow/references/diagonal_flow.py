@@ -36,6 +36,8 @@ SOLVED = 1e-13
 #: an intermediate time closer than this fraction of the next one is no progress
 SMALLEST_STEP = 1e-12
 NEWTON_STEPS = 12
+#: natural logarithm of the largest ratio of weights that float64 holds with room
+LARGEST_RATIO = 600.0
 #: relative singular value below which rounding of y decides a direction of A, not y
 DECIDED = 1e-7
 
@@ -54,8 +56,9 @@ class _Logarithms:
 
     @property
     def sizes(self) -> Array:
-        """√(u² + v²), from below the smallest square."""
-        return np.exp(0.5 * np.logaddexp(self.up, self.down))
+        """√(u² + v²); never 0, so that what they weigh keeps a least-squares fit."""
+        logs = 0.5 * np.logaddexp(self.up, self.down)
+        return np.exp(np.maximum(logs, logs.max() - LARGEST_RATIO))
 
     def moved(self, decay: Array, tilt: Array) -> _Logarithms:
         return _Logarithms(self.up - decay + tilt, self.down - decay - tilt)

@@ -35,6 +35,8 @@ Array = NDArray[np.float64]
 
 #: after so many eightfold smaller restarts at one time the velocity is given up
 MAX_RESTARTS = 30
+#: solvers that iterate with a Jacobian of the velocity in Python
+NEWTON = (ode.Radau, ode.BDF)
 
 
 def follow(  # noqa: PLR0913  # all but two are given by name
@@ -237,6 +239,8 @@ class _Run:
 
     def _solver(self, first_step: float | None) -> ode.OdeSolver:
         options: dict[str, Any] = {"max_step": self.limits.max_step}
+        if self.method in NEWTON:
+            options["jac"] = self._differences
         bound = np.inf if self.times is None else float(self.times[-1])
         if first_step is not None:
             options["first_step"] = min(first_step, bound - self.time)
@@ -249,6 +253,20 @@ class _Run:
             atol=self.limits.atol,
             **options,
         )
+
+    def _differences(self, time: float, point: Array) -> Array:
+        """Return the velocity's Jacobian by forward differences of one size.
+
+        SciPy's own enlarges a difference for ever where a column looks like rounding,
+        which near the edge of M ends in Newton matrices that do not converge.
+        """
+        here, step = self._guarded(time, point), np.sqrt(np.finfo(float).eps)
+        widths = step * np.maximum(np.abs(point), np.abs(point).mean())
+        columns = [
+            (self._guarded(time, point + shift) - here) / width
+            for shift, width in zip(np.diag(widths), widths, strict=True)
+        ]
+        return np.stack(columns, axis=1)
 
     def _advance(self, solver: ode.OdeSolver | None) -> ode.OdeSolver:
         """Take one step; restart eight times smaller where the velocity breaks down."""
