@@ -32,6 +32,8 @@ RANK_TROUBLE = (
 )
 #: times the margin of the edge: closer than this, every step is looked at on M
 NEAR = 1e3
+#: of max_drift, allowed at the edge itself
+SMALLEST_SHARE = 1e-3
 #: halvings of the last step in search of its last regular time
 HALVINGS = 40
 #: so many steps in a row, each this small a part of the time, are a collapsed step
@@ -58,6 +60,15 @@ class Edge:
     def is_near(self, seen: Observation) -> bool:
         """Whether a point seen from beside M may be past the edge."""
         return self.margin(seen) < NEAR * self.constraint.min_rank_margin
+
+    def largest_drift(self, seen: Observation) -> float:
+        """Return the residual at which a solver's state is put back on M.
+
+        The distance to M is the residual over σ_min, so less is allowed near the edge,
+        or a path comes there at another time; not so little that every step is.
+        """
+        margin = min(max(self.margin(seen), SMALLEST_SHARE), 1.0)
+        return self.constraint.max_drift * margin
 
     def is_past(self, point: Array) -> bool:
         """Whether the point of M below this one is not regular, or there is none."""

@@ -158,7 +158,7 @@ class _Run:
                 return
             if self.times is None and floor.reached(self.seen, self.path):
                 return
-            if self.seen.residual > self.constraint.max_drift:
+            if self.seen.residual > self.edge.largest_drift(self.seen):
                 solver = self._restart_projected(solver)
         self.path.end(
             Status.OUT_OF_BUDGET,
