@@ -53,20 +53,22 @@ def gauss_newton(model: Model, point: Array) -> Array:
         If the zero reached is degenerate, so that convergence was only linear.
     """
     log: Log = []
+    full: list[float] = []  # residuals at the last steps that were not damped
     for iteration in range(MAX_ITERATIONS):
         here = _seen_from(model, point, log)
         size, scale = float(np.abs(here.residual).max()), residual_scale(here, point)
         if size <= GOAL * scale:
-            _need_regular(here, size, log)
+            _need_regular(here, [*full, size])
             return point
         step = _step(here, iteration, log)
         damping = _damping(model, point, step, float(np.linalg.norm(here.residual)))
         log.append((iteration, size, damping * float(np.linalg.norm(step))))
+        full = [*full, size] if damping == 1.0 else []
         if damping == 0.0:
             break
         point = point - damping * step
     if size <= ACCEPTED * scale:
-        _need_regular(here, size, log)
+        _need_regular(here, [*full, size])
         return point
     raise ProjectionError(
         f"Gauss-Newton stopped at max |residual| = {size:.3g} after {len(log)} "
@@ -127,18 +129,18 @@ def _step(here: Linearization, iteration: int, log: Log) -> Array:
         ) from error
 
 
-def _need_regular(here: Linearization, size: float, log: Log) -> None:
-    """Raise where convergence was linear to the end: J vanishes with the residual.
+def _need_regular(here: Linearization, sizes: list[float]) -> None:
+    """Raise where full steps converged only linearly: J vanishes with the residual.
 
     Next to a regular zero the residual is squared at every step; at a zero of order q
     it falls by (1 − 1/q)^q, which is 1/4 for a double one, whatever the scale of J.
     """
-    sizes = np.array([row[1] for row in log[-SLOW_STEPS:]] + [size])
-    if len(sizes) <= SLOW_STEPS or (sizes[1:] < SLOW * sizes[:-1]).any():
+    last = np.array(sizes[-SLOW_STEPS - 1 :])
+    if len(last) <= SLOW_STEPS or (last[1:] < SLOW * last[:-1]).any():
         return
     raise RankDeficientJacobianError(
-        f"Gauss-Newton took {len(log)} iterations, the residual falling by only "
-        f"{sizes[-2] / sizes[-1]:.2g} in the last: the Jacobian vanishes with it "
+        f"Gauss-Newton took {len(sizes) - 1} full steps, the residual falling by only "
+        f"{last[-2] / last[-1]:.2g} in the last: the Jacobian vanishes with it "
         f"(sigma_min {here.singular_values[-1]:.1e}), so the zero-loss set is not a "
         "smooth manifold here (a double zero or a crossing). Start elsewhere, or take "
         "the root of a squared residual.",

@@ -74,7 +74,7 @@ class Edge:
         """Whether the point of M below this one is not regular, or there is none."""
         try:
             seen = self.constraint.observe(self.constraint.project(point))
-        except BREAKDOWN:
+        except RANK_TROUBLE:
             return True
         return self.margin(seen) < self.constraint.min_rank_margin
 
