@@ -32,6 +32,8 @@ Interval = tuple[float, float]
 
 #: beyond this preactivation an interval is called unbounded
 FAR = 1e8
+#: relative spread of preactivations below which neurons count as collapsed
+COLLAPSED = 1e-4
 
 
 def sample_curvatures(model: TwoLayerNetwork) -> Array:
@@ -149,13 +151,22 @@ def local_rate(model: TwoLayerNetwork, flattest: Array) -> float:
     Raises
     ------
     HypothesisError
-        If the output weights differ or the rows are dependent.
+        If the output weights differ, the rows are dependent, or the point is not the
+        flattest one.
     """
     _need_independent_rows(model)
     if np.ptp(model.output_weights) != 0.0:
         raise HypothesisError(
             "the closed form of the local rate needs equal output weights. Take the "
             "spectrum of ZeroLossManifold.riemannian_hessian instead."
+        )
+    z = model.features(flattest)
+    spread = float(np.ptp(z, axis=1).max())
+    if not spread <= COLLAPSED * max(1.0, float(np.abs(z).max())):
+        raise HypothesisError(
+            f"the preactivations of a sample differ by up to {spread:.3g} over the "
+            "neurons, so this is not the flattest point and has no local rate. Pass "
+            "references.flattest_point(model, start)."
         )
     stiffness = hessian_coefficients(model, flattest)[:, 0]
     root = np.sqrt(stiffness)

@@ -23,6 +23,7 @@ __all__ = [
     "ActivationError",
     "ArgumentError",
     "CallbackError",
+    "ConvergenceError",
     "DataError",
     "DegenerateEigenvalueError",
     "DerivativeError",
@@ -107,6 +108,10 @@ class DerivativeError(ManifoldFlowError, ValueError):
 
 class HypothesisError(ManifoldFlowError, ValueError):
     """A theorem was asked for outside its hypotheses; says which one fails."""
+
+
+class ConvergenceError(ManifoldFlowError, ArithmeticError):
+    """An exact answer exists but was not reached to its accuracy in float64."""
 
 
 class EmptyManifoldError(ManifoldFlowError, ValueError):

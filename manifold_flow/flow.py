@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_finite
+from manifold_flow.checks import count, positive, representable, slow_times
 from manifold_flow.errors import (
     CallbackError,
     DataError,
@@ -18,7 +19,6 @@ from manifold_flow.errors import (
     Interrupted,
     OffManifoldError,
     RankDeficientJacobianError,
-    ShapeError,
     require,
     suggest_keywords,
     suggests_keywords,
@@ -35,6 +35,9 @@ from manifold_flow.trajectory import Status, Trajectory
 __all__ = ["Flow", "LimitingFlow", "integrate"]
 
 Array = NDArray[np.float64]
+
+#: SciPy's solvers raise a smaller one to this value, with a warning
+SMALLEST_RTOL = 100 * np.finfo(float).eps
 
 
 class Flow(ABC):
@@ -92,11 +95,12 @@ class LimitingFlow(Flow):
     def __post_init__(self) -> None:
         require("manifold", self.manifold, ZeroLossManifold)
         require("sharpness", self.sharpness, Sharpness, "Pass mf.HessianTrace().")
-        if not (np.isfinite(self.rate) and self.rate > 0):
-            raise DataError(
-                f"rate = {self.rate}: a limiting flow needs a positive rate, or it "
-                "does not move downhill. Label noise of standard deviation 0 has none."
-            )
+        representable(
+            "rate",
+            self.rate,
+            "A limiting flow needs a positive rate, or it does not move downhill; "
+            "label noise of standard deviation 0 has none.",
+        )
 
     def velocity(self, point: Array) -> Array:
         return -self.rate * self.manifold.riemannian_gradient(self.sharpness, point)
@@ -190,7 +194,7 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     """
     require("flow", flow, Flow, "Optimizers run in mf.simulate().")
     start = _checked_start(flow.manifold, start)
-    asked = None if times is None else _checked_times(times)
+    asked = None if times is None else slow_times(times)
     limits = Limits(rtol, atol, gtol, max_step, first_step, max_steps, time_limit)
     _check_limits(limits)
     reduction = flow.manifold.model.reduction()
@@ -246,7 +250,8 @@ def _constraint(flow: Flow, start: Array) -> Constraint:
             gradient_norm=float(np.linalg.norm(here.tangent_part(gradient))),
             full_gradient_norm=float(np.linalg.norm(gradient)),
             residual=float(np.abs(here.residual).max()),
-            rank_margin=here.rank_margin,
+            sigma_min=float(here.singular_values[-1]),
+            sigma_max=float(here.singular_values[0]),
         )
 
     drift = 1e4 * manifold.tolerance(start)
@@ -269,26 +274,25 @@ def _checked_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
     return point
 
 
-def _checked_times(times: ArrayLike) -> Array:
-    asked = np.atleast_1d(np.array(times, dtype=float))
-    if asked.ndim != 1 or asked.size == 0:
-        raise ShapeError("times", "(T,) with T >= 1", asked.shape)
-    if not np.isfinite(asked).all() or asked[0] < 0 or (np.diff(asked) <= 0).any():
-        raise DataError(
-            f"times must be finite, not negative and strictly increasing; got "
-            f"{np.array2string(asked, threshold=6)}. Slow time starts at 0."
-        )
-    return asked
-
-
 def _check_limits(limits: Limits) -> None:
-    for name in ("rtol", "atol", "gtol", "max_step", "max_steps"):
-        if not getattr(limits, name) > 0:
-            raise DataError(f"{name} = {getattr(limits, name)}: must be positive.")
+    for name in ("rtol", "atol", "gtol"):
+        positive(name, getattr(limits, name))
+    if not SMALLEST_RTOL <= limits.rtol < 1.0:
+        raise DataError(
+            f"rtol = {limits.rtol}: a relative error below {SMALLEST_RTOL:.2g} drowns "
+            "in rounding, and 1 or more controls nothing. The default is 1e-8."
+        )
+    if limits.gtol >= 1.0:
+        raise DataError(
+            f"gtol = {limits.gtol}: every point would count as stationary, because "
+            "|grad_M S| <= |grad S|. The default is 1e-10."
+        )
+    count("max_steps", limits.max_steps)
+    if limits.max_step != np.inf:
+        positive("max_step", limits.max_step)
     for name in ("first_step", "time_limit"):
-        value = getattr(limits, name)
-        if value is not None and not value > 0:
-            raise DataError(f"{name} = {value}: must be positive, or None.")
+        if getattr(limits, name) is not None:
+            positive(name, getattr(limits, name), "Or pass None.")
 
 
 def _details(flow: Flow, method: str, reason: str, limits: Limits) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator
 
 from manifold_flow._compat import import_geomstats
+from manifold_flow.checks import Rng, count, generator, positive
 from manifold_flow.errors import (
     DataError,
     ProjectionError,
@@ -30,7 +31,6 @@ LevelSet: Any = import_geomstats("geometry.base").LevelSet
 Euclidean: Any = import_geomstats("geometry.euclidean").Euclidean
 
 Array = NDArray[np.float64]
-Rng = None | int | np.random.Generator | np.random.SeedSequence
 
 
 class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
@@ -64,7 +64,8 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         super().__init__(dim=model.n_params - model.n_residuals, equip=False)
 
     def _define_embedding_space(self) -> Any:
-        return Euclidean(self.model.n_params)
+        # its metric would hold the p × p identity, and nothing here asks for it
+        return Euclidean(self.model.n_params, equip=False)
 
     # --- geomstats' own names, batches allowed --------------------------------------
 
@@ -170,8 +171,10 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         RankDeficientJacobianError
             If the point reached is not regular.
         """
-        generator = np.random.default_rng(rng)
-        points = [self._random_point(bound, generator) for _ in range(n_samples)]
+        count("n_samples", n_samples)
+        positive("bound", bound)
+        source = generator(rng)
+        points = [self._random_point(bound, source) for _ in range(n_samples)]
         return points[0] if n_samples == 1 else np.stack(points)
 
     def random_tangent_vec(
@@ -193,9 +196,10 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         array, shape (p,) or (n_samples, p)
             Tangent vectors.
         """
+        count("n_samples", n_samples)
         size = self.shape if n_samples == 1 else (n_samples, *self.shape)
         here = self.linearize(base_point)
-        draws = np.random.default_rng(rng).standard_normal(size)
+        draws = generator(rng).standard_normal(size)
         return self._batched(here.tangent_part, draws)
 
     # --- the geometry of one point ---------------------------------------------------
@@ -223,7 +227,7 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
     def normal_basis(self, point: ArrayLike) -> Array:
         """Return an orthonormal basis of the normal space, rows, shape (n, p).
 
-        It spans the residual gradients (Lemma 1 of Gatmiry et al.; theory.md §1.2).
+        It spans the residual gradients (Lemma 1 of Gatmiry et al.; theory notes §1.2).
         """
         here = self.linearize(point)
         if here.rank_margin <= REGULAR_MARGIN:
@@ -256,7 +260,7 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         r"""Return the Hessian of f on M as a self-adjoint operator P ∘ Hess ∘ P.
 
         :math:`\mathrm{Hess}_M f(u, u) = D^2 f(u, u) - \sum_i \alpha_i D^2 r_i(u, u)`
-        with :math:`\alpha = G^{-1} J \nabla f` (theory.md §1.6).
+        with :math:`\alpha = G^{-1} J \nabla f` (theory notes §1.6).
 
         Parameters
         ----------
@@ -302,9 +306,9 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         values = np.array([function(*row) for row in zip(*flat, strict=True)])
         return values.reshape(batch + values.shape[1:])
 
-    def _random_point(self, bound: float, generator: np.random.Generator) -> Array:
+    def _random_point(self, bound: float, source: np.random.Generator) -> Array:
         for attempt in range(10):
-            draw = bound * generator.standard_normal(self.model.n_params)
+            draw = bound * source.standard_normal(self.model.n_params)
             try:
                 point = gauss_newton(self.model, draw)
             except ProjectionError:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_real, refuse_too_large
+from manifold_flow.checks import Rng, count, generator, number, representable
 from manifold_flow.errors import (
     DataError,
     DivergenceError,
@@ -30,7 +31,6 @@ __all__ = ["LabelNoiseSGD", "Optimizer", "simulate"]
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
-Rng = None | int | np.random.Generator | np.random.SeedSequence
 
 NOISES = ("rademacher", "gaussian", "uniform")
 
@@ -103,11 +103,11 @@ class LabelNoiseSGD(Optimizer):
 
     def __post_init__(self) -> None:
         require("model", self.model, Model, "An optimizer trains a model, not its M.")
-        if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise DataError(f"learning_rate = {self.learning_rate}: must be positive.")
-        if not (np.isfinite(self.noise_std) and self.noise_std >= 0):
+        # its square is the slow time of a step
+        representable("learning_rate", self.learning_rate)
+        if number("noise_std", self.noise_std) < 0.0:
             raise DataError(f"noise_std = {self.noise_std}: must be 0 or more.")
-        if not 1 <= self.batch_size <= self.model.n_residuals:
+        if count("batch_size", self.batch_size) > self.model.n_residuals:
             raise DataError(
                 f"batch_size = {self.batch_size}: must be from 1 to the "
                 f"{self.model.n_residuals} samples."
@@ -211,11 +211,13 @@ def simulate(
     ((3, 3, 4), [0.0, 0.1, 0.2])
     """
     require("optimizer", optimizer, Optimizer, "Flows are followed by mf.integrate().")
-    _check_counts(n_steps=n_steps, every=every, replicas=replicas)
+    count("n_steps", n_steps, least=0)
+    if every is not None:
+        count("every", every)
     begin = _checked_start(optimizer.model, start, replicas)
     every = every or max(1, n_steps // 100)
     refuse_too_large("the kept iterates", n_steps // every + 2, *begin.shape)
-    generator, report = np.random.default_rng(rng), reporter(progress)
+    draws, report = generator(rng), reporter(progress)
     reduction = optimizer.model.reduction()
     inner = optimizer.on(reduction.model)
 
@@ -225,7 +227,7 @@ def simulate(
     kept, cause, began = [(0, reduction.restrict(begin))], None, clock.monotonic()
     try:
         first = np.atleast_2d(kept[0][1])
-        for step, params in _steps(inner, first, n_steps, every, generator):
+        for step, params in _steps(inner, first, n_steps, every, draws):
             if not np.isfinite(params).all():
                 raise _divergence(
                     optimizer, begin, step, kept[-1][0], lift(kept[-1][1])
@@ -247,7 +249,7 @@ def simulate(
         n_steps=last,
         drift=float(residual.max()),
         seconds=clock.monotonic() - began,
-        details=_details(optimizer, begin, generator),
+        details=_details(optimizer, begin, draws),
         residual=residual,
         lift=lift,
     )
@@ -259,6 +261,8 @@ def simulate(
 def _checked_start(model: Model, start: ArrayLike, replicas: int | None) -> Array:
     """Return the start of shape (p,) or, with replicas, (replicas, p)."""
     begin = as_real("start", start).copy()
+    if replicas is not None:
+        count("replicas", replicas)
     if begin.ndim == 1 and replicas is not None:
         refuse_too_large("the replicas", replicas, begin.size)
         begin = np.tile(begin, (replicas, 1))
@@ -271,14 +275,6 @@ def _checked_start(model: Model, start: ArrayLike, replicas: int | None) -> Arra
     if not np.isfinite(begin).all():
         raise DataError("start is not finite: NaN or infinity is no place to start.")
     return begin
-
-
-def _check_counts(n_steps: object, **counts: object) -> None:
-    if not isinstance(n_steps, int | np.integer) or n_steps < 0:
-        raise DataError(f"n_steps = {n_steps!r}: must be an integer, 0 or more.")
-    for name, count in counts.items():
-        if count is not None and (not isinstance(count, int | np.integer) or count < 1):
-            raise DataError(f"{name} = {count!r}: must be an integer, 1 or more.")
 
 
 def _steps(
@@ -317,9 +313,9 @@ def _largest_residual(model: Model, params: Array) -> float:
 
 
 def _details(
-    optimizer: Optimizer, start: Array, generator: np.random.Generator
+    optimizer: Optimizer, start: Array, draws: np.random.Generator
 ) -> dict[str, Any]:
-    sequence = generator.bit_generator.seed_seq
+    sequence = draws.bit_generator.seed_seq
     model = optimizer.model
     return {
         "mover": repr(optimizer),

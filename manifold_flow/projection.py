@@ -23,6 +23,8 @@ MAX_ITERATIONS = 100
 MAX_HALVINGS = 40
 #: of the scale of rounding: aimed at, and accepted where the iteration stagnates
 GOAL, ACCEPTED = 8 * np.finfo(float).eps, 1e-12
+#: so many last steps that each leave more than this share of the residual are slow
+SLOW_STEPS, SLOW = 4, 0.1
 
 
 def gauss_newton(model: Model, point: Array) -> Array:
@@ -47,20 +49,26 @@ def gauss_newton(model: Model, point: Array) -> Array:
     ------
     ProjectionError
         If no zero is reached; carries (iteration, max |r|, step length) rows.
+    RankDeficientJacobianError
+        If the zero reached is degenerate, so that convergence was only linear.
     """
     log: Log = []
+    full: list[float] = []  # residuals at the last steps that were not damped
     for iteration in range(MAX_ITERATIONS):
         here = _seen_from(model, point, log)
         size, scale = float(np.abs(here.residual).max()), residual_scale(here, point)
         if size <= GOAL * scale:
+            _need_regular(here, [*full, size])
             return point
         step = _step(here, iteration, log)
         damping = _damping(model, point, step, float(np.linalg.norm(here.residual)))
         log.append((iteration, size, damping * float(np.linalg.norm(step))))
+        full = [*full, size] if damping == 1.0 else []
         if damping == 0.0:
             break
         point = point - damping * step
     if size <= ACCEPTED * scale:
+        _need_regular(here, [*full, size])
         return point
     raise ProjectionError(
         f"Gauss-Newton stopped at max |residual| = {size:.3g} after {len(log)} "
@@ -84,9 +92,22 @@ def residual_scale(here: Linearization, point: Array) -> float:
     -------
     float
         The scale, in units of the residual.
+
+    Raises
+    ------
+    NonFiniteError
+        If it overflows: every residual would be small beside it.
     """
-    steepest = float(np.sqrt(np.diag(here.gram).max(initial=0.0)))
-    return max(1.0, steepest * float(np.linalg.norm(point)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        steepest = np.sqrt(np.diag(here.gram).max(initial=0.0))
+        scale = float(steepest * np.linalg.norm(point))
+    if not np.isfinite(scale):
+        raise NonFiniteError(
+            f"the residual gradients overflow float64 (|grad r_i| |point| = {scale}), "
+            "so that no residual could be told from 0. Rescale inputs and targets to "
+            "order 1, or start closer."
+        )
+    return max(1.0, scale)
 
 
 def _seen_from(model: Model, point: Array, log: Log) -> Linearization:
@@ -106,6 +127,25 @@ def _step(here: Linearization, iteration: int, log: Log) -> Array:
         raise ProjectionError(
             f"Gauss-Newton met a singular Jacobian. {error}", tuple(log)
         ) from error
+
+
+def _need_regular(here: Linearization, sizes: list[float]) -> None:
+    """Raise where full steps converged only linearly: J vanishes with the residual.
+
+    Next to a regular zero the residual is squared at every step; at a zero of order q
+    it falls by (1 − 1/q)^q, which is 1/4 for a double one, whatever the scale of J.
+    """
+    last = np.array(sizes[-SLOW_STEPS - 1 :])
+    if len(last) <= SLOW_STEPS or (last[1:] < SLOW * last[:-1]).any():
+        return
+    raise RankDeficientJacobianError(
+        f"Gauss-Newton took {len(sizes) - 1} full steps, the residual falling by only "
+        f"{last[-2] / last[-1]:.2g} in the last: the Jacobian vanishes with it "
+        f"(sigma_min {here.singular_values[-1]:.1e}), so the zero-loss set is not a "
+        "smooth manifold here (a double zero or a crossing). Start elsewhere, or take "
+        "the root of a squared residual.",
+        here.singular_values,
+    )
 
 
 def _damping(model: Model, point: Array, step: Array, size: float) -> float:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from manifold_flow.checks import Rng, count, generator, number
 from manifold_flow.errors import (
     DataError,
     DegenerateEigenvalueError,
@@ -141,6 +142,10 @@ class HessianTopEigenvalue(Sharpness):
 
     min_gap: float = 1e-6
 
+    def __post_init__(self) -> None:
+        if number("min_gap", self.min_gap) < 0.0:
+            raise DataError(f"min_gap = {self.min_gap}: must be 0 or more.")
+
     def value(self, linearization: Linearization) -> float:
         return float(linearization.hessian_eigenvalues[0])
 
@@ -193,7 +198,7 @@ def stochastic_trace(
     *,
     num_matvecs: int = 100,
     distribution: str = "rademacher",
-    rng: int | np.random.Generator | np.random.SeedSequence | None = None,
+    rng: Rng = None,
 ) -> TraceEstimate:
     r"""Estimate Tr ∇²L of the full Hessian at any parameters (Hutchinson).
 
@@ -229,14 +234,11 @@ def stochastic_trace(
     ----------
     Hutchinson (1990), Communications in Statistics 19.
     """
-    if num_matvecs < 2:
-        raise DataError(
-            f"num_matvecs = {num_matvecs}: a standard error needs at least 2 samples."
-        )
-    generator = np.random.default_rng(rng)
+    count("num_matvecs", num_matvecs, 2, "A standard error needs at least 2 samples.")
+    source = generator(rng)
     draws: dict[str, Callable[[tuple[int, int]], Array]] = {
-        "rademacher": lambda size: generator.choice([-1.0, 1.0], size=size),
-        "gaussian": generator.standard_normal,
+        "rademacher": lambda size: source.choice([-1.0, 1.0], size=size),
+        "gaussian": source.standard_normal,
     }
     if distribution not in draws:
         raise UnknownNameError("distribution", distribution, draws)

@@ -1,7 +1,10 @@
 """Flows: laws, the exact answers they must reach, and how they stop."""
 
+import warnings
+
 import numpy as np
 import pytest
+from scipy.integrate import LSODA, RK45
 from scipy.optimize import linprog
 
 import manifold_flow as mf
@@ -12,6 +15,7 @@ from manifold_flow.errors import (
     DegenerateEigenvalueError,
     IntegrationError,
     Interrupted,
+    NonFiniteError,
     OffManifoldError,
     RankDeficientJacobianError,
     ShapeError,
@@ -156,7 +160,7 @@ def test_classical_order_at_fixed_steps(flow, start, method, order):
                 start,
                 [1.0],
                 method=method,
-                rtol=1e3,
+                rtol=0.5,
                 atol=1e3,
                 max_step=h,
                 first_step=h,
@@ -193,6 +197,28 @@ def test_a_run_cut_in_two_is_the_same_run(flow, start):
 def test_a_stationary_start_returns_at_once(flow, path):
     again = mf.integrate(flow, path.end)
     assert (again.status, again.n_steps, len(again)) == (mf.Status.STATIONARY, 0, 1)
+
+
+def test_the_message_names_the_reference_of_stationarity(path):
+    assert "is at most gtol=1e-10 times |grad S| = " in path.message
+    assert path.message.endswith("here")
+
+
+def test_a_start_that_was_far_sharper_is_named_and_mended_by_going_on():
+    """|∇S| falls by ten orders, so 1e-2 of the first one stops the run early."""
+    inputs, targets = mf.datasets.gaussian(3, 5, rng=0)
+    model = mf.TwoLayerNetwork(10 * inputs, targets, width=4, activation="sinh")
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    exact = mf.references.flattest_value(model)
+    first = mf.integrate(flow, manifold.random_point(rng=0))
+    assert first.status is mf.Status.STATIONARY
+    assert "1e-2 |grad S(start)| = 1.66e+12" in first.message
+    assert "integrate on from path.end, or pass a smaller gtol" in first.message
+    assert first.sharpness[-1] > exact * (1 + 1e-3)
+    second = mf.integrate(flow, first.end)
+    assert second.sharpness[-1] == pytest.approx(exact, rel=1e-12)
+    assert "start" not in second.message
 
 
 def test_an_end_time_of_zero_returns_the_start(flow, start):
@@ -295,20 +321,113 @@ def test_sparse_targets_end_at_the_edge_within_the_l1_value(method):
     assert path.sharpness[-1] == pytest.approx(l1_value(model), abs=1e-5)
 
 
-def test_rank_loss_stops_at_the_margin_and_truncates_times():
+@pytest.mark.parametrize("method", ["auto", "Radau", "BDF"])
+def test_rank_loss_stops_at_the_margin_and_truncates_times(method):
     """A degenerate ℓ1 vertex: off its support u_k and v_k vanish together."""
     model = sparse_diagonal()
     manifold = mf.ZeroLossManifold(model)
     flow = mf.LimitingFlow(manifold, mf.HessianTrace())
-    path = mf.integrate(
-        flow, manifold.random_point(rng=0), [0.0, 1.0, 1e6], method="Radau"
-    )
+    start = manifold.random_point(rng=0)
+    path = mf.integrate(flow, start, [0.0, 1.0, 1e6], method=method)
     assert path.status is mf.Status.RANK_LOSS
     assert path.success
     assert path.times[:2].tolist() == [0.0, 1.0]
     assert 1.0 < path.times[-1] < 1e6
-    # located to 1e-6 before projection, which divides by the smallest singular value
-    assert 1e-7 < path.rank_margin[-1] < 1.05e-6
+    # the last point whose projection is regular: judged and kept are the same
+    assert 1e-6 <= path.rank_margin[-1] < 1.05e-6
+    # the closed form is there at the same time; drift made LSODA end at 311, not 397
+    exact = mf.references.exact_flow(model, start, path.times[-1:])[-1]
+    assert manifold.linearize(exact).rank_margin == pytest.approx(1e-6, rel=0.02)
+
+
+@pytest.mark.parametrize("method", ["Radau", "BDF"])
+def test_newton_matrices_are_differences_of_one_size(method, monkeypatch):
+    """SciPy's own difference grows where a column looks like rounding (118 137
+    evaluations on NumPy 2.5, 5 152 on NumPy 2.4, for the same path)."""
+    model = sparse_diagonal()
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    start = manifold.random_point(rng=0)
+
+    def never(*arguments):
+        raise AssertionError("num_jac was asked")
+
+    monkeypatch.setattr(f"scipy.integrate._ivp.{method.lower()}.num_jac", never)
+    path = mf.integrate(flow, start, [0.2], method=method)
+    exact = mf.references.exact_flow(model, start, [0.2])[-1]
+    assert np.abs(path.end - exact).max() < 1e-7
+
+
+def test_a_warning_of_lsoda_becomes_the_failure_it_announces(flow, start, monkeypatch):
+    def step(solver):
+        warnings.warn("lsoda: Repeated convergence failures", stacklevel=2)
+        solver.status = "failed"
+        return "Unexpected istate in LSODA."
+
+    monkeypatch.setattr(LSODA, "step", step)
+    with pytest.raises(IntegrationError, match="Unexpected istate in LSODA"):
+        mf.integrate(flow, start, [1.0])
+
+
+ONE_RESIDUAL = {
+    "cusp": (lambda t: [t[0] ** 2 - t[1] ** 3], [1.0, 1.0]),
+    "crossing": (lambda t: [t[0] * t[1]], [1.0, 0.0]),
+    "cone": (lambda t: [t[0] ** 2 + t[1] ** 2 - t[2] ** 2], [3.0, 4.0, 5.0]),
+}
+
+
+@pytest.mark.parametrize("name", sorted(ONE_RESIDUAL))
+def test_one_residual_whose_gradient_vanishes_is_rank_loss(name):
+    """σ_min/σ_max is 1 up to the singular point; σ_max of the start sees it."""
+    residual, start = ONE_RESIDUAL[name]
+    manifold = mf.ZeroLossManifold(mf.CallableModel(residual, n_params=len(start)))
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    path = mf.integrate(flow, np.array(start))
+    assert path.status is mf.Status.RANK_LOSS
+    assert (path.rank_margin == 1.0).all()
+    assert "of what it was at the start" in path.message
+    assert np.linalg.norm(path.end) < 1e-3
+
+
+@pytest.mark.parametrize("method", ["auto", "BDF", "DOP853"])
+@pytest.mark.parametrize("sharpness", ["trace", "log"])
+def test_zero_targets_end_where_the_jacobian_loses_rank(sharpness, method):
+    inputs = np.random.default_rng(0).standard_normal((3, 6))
+    model = mf.DiagonalLinearNetwork(inputs, np.zeros(3))
+    manifold = mf.ZeroLossManifold(model)
+    kinds = {"trace": mf.HessianTrace, "log": mf.HessianLogPseudoDeterminant}
+    flow = mf.LimitingFlow(manifold, kinds[sharpness]())
+    start = manifold.random_point(rng=0)
+    path = mf.integrate(flow, start, method=method)
+    assert path.status is mf.Status.RANK_LOSS
+    first, last = manifold.regular_point(start), manifold.regular_point(path.end)
+    assert last.sigma_min < 1e-3 * first.sigma_max
+
+
+def test_a_solver_that_cannot_come_closer_to_the_edge_has_lost_rank(monkeypatch):
+    """Steps shrink to nothing because the rank is being lost; elsewhere they fail."""
+    model = sparse_diagonal()
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    start = manifold.random_point(rng=0)
+    stuck_at = 250.0
+    advance = RK45.step
+
+    def step(solver):
+        if solver.t <= stuck_at:
+            return advance(solver)
+        solver.status = "failed"
+        return "Required step size is less than spacing between numbers."
+
+    monkeypatch.setattr(RK45, "step", step)
+    path = mf.integrate(flow, start, [1e3], method="RK45", rtol=1e-5)
+    assert path.status is mf.Status.RANK_LOSS
+    assert "Required step size" in path.message
+    assert 1e-6 < path.rank_margin[-1] < 1e-3
+    stuck_at = 0.1
+    with pytest.raises(IntegrationError, match="Required step size") as caught:
+        mf.integrate(flow, start, [1e3], method="RK45", rtol=1e-5)
+    assert caught.value.trajectory.status is mf.Status.FAILED
 
 
 # --- how it stops when it cannot go on ------------------------------------------------
@@ -358,6 +477,20 @@ def test_interruption_keeps_the_path(flow, start):
     resumed = mf.integrate(flow, partial.end)
     exact = mf.references.flattest_value(flow.manifold.model)
     assert resumed.sharpness[-1] == pytest.approx(exact, rel=1e-12)
+
+
+@pytest.mark.parametrize("method", ["RK45", "DOP853", "Radau", "BDF"])
+def test_a_first_step_into_an_undefined_region_is_retried_smaller(method):
+    """sinh overflows one Euler step further on; the path does not go there."""
+    inputs, targets = mf.datasets.gaussian(3, 5, rng=0)
+    model = mf.TwoLayerNetwork(3 * inputs, targets, width=4, activation="sinh")
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    start, time = manifold.random_point(rng=0), 0.05
+    with pytest.raises(NonFiniteError):
+        model.linearize(start + time * flow.velocity(start))
+    path = mf.integrate(flow, start, [time], method=method, first_step=time)
+    assert relative(path.end, mf.integrate(flow, start, [time]).end) < 1e-5
 
 
 def test_an_eigenvalue_crossing_stops_with_both_eigenvalues():
@@ -426,7 +559,7 @@ def test_times_must_increase(flow, start, times):
     "option", [{"rtol": 0.0}, {"gtol": -1.0}, {"max_steps": 0}, {"time_limit": 0.0}]
 )
 def test_limits_must_be_positive(flow, start, option):
-    with pytest.raises(DataError, match="must be positive"):
+    with pytest.raises(DataError, match=r"must be (a )?positive"):
         mf.integrate(flow, start, **option)
 
 

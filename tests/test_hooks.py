@@ -153,3 +153,28 @@ def test_a_callback_that_raises_keeps_the_path(error):
     assert "undefined" not in path.message
     assert isinstance(cause, CallbackError)
     assert cause.__cause__ is error
+
+
+@pytest.mark.parametrize("height", [1e-1, 1e-2, 1e-3])
+def test_what_users_functions_raise_beside_a_singular_point_is_no_rank_loss(height):
+    """A cusp ends in RANK_LOSS; an error of the residual on the way there does not."""
+
+    def cusp(params):
+        if params[1] < lowest:
+            raise ZeroDivisionError("boo")
+        return [params[0] ** 2 - params[1] ** 3]
+
+    def callback(time, point):
+        if point[1] < height:
+            raise ZeroDivisionError("boo")
+
+    lowest = -1.0
+    manifold = mf.ZeroLossManifold(mf.CallableModel(cusp, 2, check_at=[1.0, 1.0]))
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    assert mf.integrate(flow, [1.0, 1.0]).status is mf.Status.RANK_LOSS
+    with pytest.raises(IntegrationError, match="the callback raised ZeroDivision"):
+        mf.integrate(flow, [1.0, 1.0], callback=callback)
+    lowest = height
+    with pytest.raises(IntegrationError, match="the residual raised Zero") as caught:
+        mf.integrate(flow, [1.0, 1.0])
+    assert caught.value.trajectory.status is mf.Status.FAILED

@@ -1,5 +1,7 @@
 """ZeroLossManifold: geomstats' laws, projection, regular points."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,17 @@ def test_it_is_a_geomstats_level_set():
     manifold = circle()
     assert isinstance(manifold, level_set)
     assert (manifold.dim, manifold.shape, manifold.embedding_space.dim) == (1, (2,), 2)
+
+
+def test_no_dense_identity_is_allocated_for_the_embedding_space():
+    """geomstats' Euclidean metric would hold p² numbers, 8 TB for a million p."""
+    model = mf.TwoLayerNetwork(np.eye(1, 1000), [1.0], width=1000)
+    tracemalloc.start()
+    manifold = mf.ZeroLossManifold(model)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1e6
+    assert manifold.embedding_space.shape == (1_000_000,)
 
 
 def test_circle_agrees_with_geomstats_hypersphere():
@@ -100,6 +113,28 @@ def test_a_point_that_is_not_regular_is_reported():
     report = mf.ZeroLossManifold(model).regular_point([0.0, 0.0])
     assert (report.rank, report.is_regular, report.condition) == (0, False, np.inf)
     assert "NOT regular" in str(report)
+
+
+@pytest.mark.parametrize(
+    "residual",
+    [
+        lambda t: [(t @ t - 1.0) ** 2],
+        lambda t: [(t[0] - t[1]) ** 3],
+        lambda t: [1e6 * (t[0] * t[1] - 1.0) ** 2, t[2]],
+    ],
+)
+def test_a_double_zero_is_degenerate_whatever_its_scale(residual):
+    """σ_min/σ_max cannot see it for n = 1; the slow convergence does."""
+    model = mf.CallableModel(residual, n_params=3)
+    with pytest.raises(RankDeficientJacobianError, match="falling by only"):
+        mf.ZeroLossManifold(model).random_point(rng=0)
+
+
+def test_a_near_double_zero_is_regular():
+    """The control: two circles 1e-3 apart; slow at first, quadratic at the end."""
+    model = mf.CallableModel(lambda t: [(t @ t - 1.0) * (t @ t - 1.001)], n_params=2)
+    manifold = mf.ZeroLossManifold(model)
+    assert manifold.belongs(manifold.random_point(rng=0))
 
 
 def test_a_lost_rank_has_no_normal_basis():

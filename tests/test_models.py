@@ -14,6 +14,7 @@ from manifold_flow.errors import (
     DerivativeError,
     EmptyManifoldError,
     ModelError,
+    NonFiniteError,
     ShapeError,
     UnknownKeywordError,
 )
@@ -331,3 +332,67 @@ def test_the_five_point_rule_is_of_order_four():
         for h in (0.1, 0.05)
     ]
     assert math.log2(errors[0] / errors[1]) == pytest.approx(4.0, abs=0.1)
+
+
+def careless(function):
+    """A user's function that works in place on what it is given."""
+
+    def spoiled(*arguments):
+        result = np.array(function(*arguments))
+        for argument in arguments:
+            argument[...] = 0.0
+        return result
+
+    return spoiled
+
+
+def test_hooks_may_write_into_their_arguments():
+    """They get copies; a residual that scaled its input moved the caller's point."""
+    model = mf.CallableModel(
+        careless(lambda t: [t[0] * t[1] - 2.0]),
+        n_params=2,
+        jacobian=careless(lambda t: [[t[1], t[0]]]),
+        contracted_hessian=careless(lambda t, d: [d[0, 1], d[0, 0]]),
+        predict=careless(lambda t, x: x * t[0]),
+    )
+    point, inputs = np.array([2.0, 1.0]), np.ones(3)
+    assert model.residual(point).tolist() == [0.0]
+    assert model.jacobian(point).tolist() == [[1.0, 2.0]]
+    assert model.predict(point, inputs).tolist() == [2.0, 2.0, 2.0]
+    manifold = mf.ZeroLossManifold(model)
+    path = mf.integrate(mf.LimitingFlow(manifold, mf.HessianTrace()), point)
+    assert np.abs(path.end - np.sqrt(2)).max() < 1e-6
+    assert (point.tolist(), inputs.tolist()) == ([2.0, 1.0], [1.0, 1.0, 1.0])
+
+
+def test_complex_results_are_refused():
+    with pytest.raises(ModelError, match="the residual did not return real numbers"):
+        mf.CallableModel(lambda t: t[:1] + 1j, n_params=2)
+    with pytest.raises(ModelError, match="the jacobian did not return real numbers"):
+        mf.CallableModel(
+            lambda t: t[:1] ** 2, n_params=2, jacobian=lambda t: [[2j * t[0], 0.0]]
+        )
+
+
+@pytest.mark.parametrize("loss_free", [False, True])
+def test_a_point_whose_gradients_overflow_is_not_on_the_manifold(loss_free):
+    """|∇r||θ| = inf made every residual small beside it."""
+    model = two_layer(activation="linear") if loss_free else MODELS["diagonal"]()
+    manifold, far = mf.ZeroLossManifold(model), np.full(model.n_params, 1e200)
+    with pytest.raises(NonFiniteError, match=r"overflow|not finite"):
+        manifold.belongs(far)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    with pytest.raises(NonFiniteError, match=r"overflow|not finite"):
+        mf.integrate(flow, far)
+
+
+def test_data_whose_gradients_overflow_are_refused():
+    model = mf.DiagonalLinearNetwork([[1e200, 1e200]], [1e200])
+    with pytest.raises(NonFiniteError, match="Rescale inputs and targets"):
+        mf.ZeroLossManifold(model).belongs(np.array([1.0, 1.0, 1.0, 1.0]))
+
+
+def test_an_overflow_in_a_linearization_is_an_error_and_no_warning():
+    model = two_layer(activation="sinh")
+    with pytest.raises(NonFiniteError, match="overflowed on sample"):
+        model.linearize(np.full(model.n_params, 1e3))

@@ -1,12 +1,23 @@
 """Exact answers: flattest points and values, and the constants of an instance."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
+from scipy.optimize import OptimizeResult
 
 import manifold_flow as mf
 from cases import MODELS, diagonal, matrix, two_layer
+from laws import relative
 from manifold_flow import bounds, references
-from manifold_flow.errors import DataError, HypothesisError
+from manifold_flow.errors import (
+    ConvergenceError,
+    DataError,
+    HypothesisError,
+    OffManifoldError,
+    RankDeficientJacobianError,
+    ShapeError,
+)
 
 
 def gradient_ratio(model, point):
@@ -119,10 +130,128 @@ def test_unreachable_linear_targets_are_refused():
         references.flattest_value(model)
 
 
-def test_exact_flow_refuses_a_coordinate_at_zero():
-    model = mf.DiagonalLinearNetwork([[1.0, 1.0]], [1.0])
-    with pytest.raises(DataError, match=r"start\[2\] is 0"):
-        references.exact_flow(model, [1.0, 1.0, 0.0, 1.0], [0.0])
+def cheapest_vertex(model):
+    """min Σ κ_k |w_k|, X w = y, over all square subsystems: no solver at all."""
+    values = []
+    for columns in combinations(range(model.n_features), model.n_residuals):
+        kept = list(columns)
+        w = np.linalg.solve(model.inputs[:, kept], model.targets)
+        values.append(model.feature_curvatures[kept] @ np.abs(w))
+    return 4 * min(values)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e-4, 1.0, 1e6])
+@pytest.mark.parametrize("size", [1e-9, 1.0, 1e9])
+def test_flattest_diagonal_point_in_any_units(scale, size):
+    """HiGHS alone forgets what is below its absolute tolerance of 1e-7."""
+    rng = np.random.default_rng(4)
+    inputs, targets = rng.standard_normal((3, 6)), rng.standard_normal(3)
+    model = mf.DiagonalLinearNetwork(scale * inputs, size * targets)
+    exact = scale * size * cheapest_vertex(mf.DiagonalLinearNetwork(inputs, targets))
+    assert references.flattest_value(model) == pytest.approx(exact, rel=1e-10)
+    residual = model.residual(references.flattest_point(model))
+    assert np.abs(residual).max() < 1e-11 * size
+
+
+def test_flattest_diagonal_point_with_mixed_units():
+    rng = np.random.default_rng(5)
+    inputs = rng.standard_normal((2, 5)) * [1e-4, 1.0, 1e3, 10.0, 0.1]
+    model = mf.DiagonalLinearNetwork(inputs, [1.0, 1e-9])
+    exact = cheapest_vertex(model)
+    assert references.flattest_value(model) == pytest.approx(exact, rel=1e-9)
+
+
+def test_flattest_point_of_zero_targets_is_zero():
+    model = mf.DiagonalLinearNetwork(np.eye(2, 3), [0.0, 0.0])
+    assert references.flattest_point(model).tolist() == [0.0] * 6
+
+
+def test_a_solver_that_fails_is_not_called_an_empty_manifold(monkeypatch):
+    from manifold_flow.references import weighted_l1
+
+    def fail(*args, **kwargs):
+        return OptimizeResult(x=None, message="out of memory", status=4)
+
+    monkeypatch.setattr(weighted_l1, "linprog", fail)
+    with pytest.raises(ConvergenceError, match="HiGHS: out of memory"):
+        references.flattest_value(diagonal())
+
+
+# --- the closed form of the diagonal network ------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def interpolating():
+    model = diagonal(n=5, d=10)
+    return model, mf.ZeroLossManifold(model).random_point(rng=0)
+
+
+class TestExactFlow:
+    @pytest.mark.parametrize("time", [0.1, 1.0, 10.0, 1e2, 1e4, 1e9])
+    def test_stays_on_the_manifold_at_any_time(self, interpolating, time):
+        """Newton from the time before stopped at residuals up to 3."""
+        model, start = interpolating
+        point = references.exact_flow(model, start, [time])[-1]
+        assert np.abs(model.residual(point)).max() < 1e-11
+
+    def test_solves_the_three_equations_that_have_one_solution(self, interpolating):
+        """u∘v decays exactly, log|u/v| moves in the row space of X, and X w = y."""
+        model, start = interpolating
+        times = np.array([0.2, 3.0, 12.0])
+        logs = np.log(np.abs(references.exact_flow(model, start, times)))
+        first = np.log(np.abs(start))
+        product = (logs - first)[:, :10] + (logs - first)[:, 10:]
+        decay = 16 * np.outer(times, model.feature_curvatures)
+        assert np.abs(product + decay).max() < 1e-11 * decay.max()
+        ratio = (logs - first)[:, :10] - (logs - first)[:, 10:]
+        off = ratio - ratio @ np.linalg.pinv(model.inputs) @ model.inputs
+        assert np.abs(off).max() < 1e-11 * decay.max()
+        # the control: a part outside the row space would be seen
+        assert np.abs(ratio - ratio.mean(axis=1, keepdims=True)).max() > 1.0
+
+    @pytest.mark.parametrize("sparse", [False, True])
+    def test_ends_at_the_flattest_point(self, interpolating, sparse):
+        """Also where the ℓ1 vertex is degenerate and the Jacobian loses rank."""
+        model, start = interpolating
+        if sparse:
+            truth = np.r_[1.0, -1.5, np.zeros(8)]
+            model = mf.DiagonalLinearNetwork(model.inputs, model.inputs @ truth)
+            start = mf.ZeroLossManifold(model).random_point(rng=0)
+        path = references.exact_flow(model, start, [0.0, 1.0, 1e6])
+        values = 4 * (path**2) @ np.tile(model.feature_curvatures, 2)
+        exact = references.flattest_value(model)
+        assert values[-1] == pytest.approx(exact, rel=1e-12)
+        assert values[1] > exact + 1e-3
+
+    def test_asked_in_two_steps_or_in_one(self, interpolating):
+        model, start = interpolating
+        whole = references.exact_flow(model, start, [5.0])[-1]
+        halves = references.exact_flow(model, start, [0.3, 2.0, 5.0])[-1]
+        assert relative(halves, whole) < 1e-11
+
+    def test_a_time_beyond_float64_is_an_error_and_no_number(self, interpolating):
+        with pytest.raises(ConvergenceError, match="Ask for earlier times"):
+            references.exact_flow(*interpolating, [1e140])
+
+    def test_starts_that_are_refused(self, interpolating):
+        model, start = interpolating
+        with pytest.raises(OffManifoldError, match=r"manifold\.projection"):
+            references.exact_flow(model, 1.1 * start, [1.0])
+        with pytest.raises(DataError, match=r"start\[1\] is nan"):
+            references.exact_flow(model, np.r_[1.0, np.nan, start[2:]], [1.0])
+        with pytest.raises(ShapeError):
+            references.exact_flow(model, start[:-1], [1.0])
+        one = mf.DiagonalLinearNetwork([[1.0, 1.0]], [1.0])
+        with pytest.raises(DataError, match=r"start\[2\] is 0"):
+            references.exact_flow(one, [1.0, 1.0, 0.0, 1.0], [0.0])
+        twice = mf.DiagonalLinearNetwork([[1.0, 1.0], [2.0, 2.0]], [1.0, 2.0])
+        with pytest.raises(RankDeficientJacobianError, match="Rows 0 and 1"):
+            references.exact_flow(twice, np.sqrt([1.0, 1.0, 0.5, 0.5]), [0.0])
+
+    @pytest.mark.parametrize("times", [None, [np.nan], [-1.0], ["1"], [2.0, 1.0], [1j]])
+    def test_times_that_are_refused(self, interpolating, times):
+        with pytest.raises(DataError, match="times"):
+            references.exact_flow(*interpolating, times)
 
 
 # --- bounds ---------------------------------------------------------------------------

@@ -45,7 +45,7 @@ class Activation:
 
     References
     ----------
-    theory.md §1.1 (assumption A1) and §1.13 (what fails without it).
+    theory notes §1.1 (assumption A1) and §1.13 (what fails without it).
 
     Examples
     --------

@@ -40,12 +40,12 @@ class DenseLinearization(Linearization):
         third: Callable[[Array, Array], Array],
     ) -> None:
         super().__init__(residual, curvatures)
-        if not np.isfinite(jacobian).all():
-            row = int(np.argmax(~np.isfinite(jacobian).all(axis=1)))
+        finite = np.isfinite(jacobian).all(axis=1) & np.isfinite(residual)
+        if not finite.all():
             raise NonFiniteError(
-                f"the Jacobian row of residual {row} is not finite: the model "
-                "overflowed or is not differentiable here. Start closer, or use "
-                "smaller targets."
+                f"residual {int(np.argmin(finite))} is not finite, or its gradient: "
+                "the model overflowed or is not differentiable here. Start closer, or "
+                "use smaller targets."
             )
         self.jacobian = jacobian
         self._contracted = contracted
@@ -68,7 +68,9 @@ class DenseLinearization(Linearization):
 
     @cached_property
     def gram(self) -> Array:
-        return self.jacobian @ self.jacobian.T
+        # an overflow is told by its infinities, where they matter
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.jacobian @ self.jacobian.T
 
     def apply(self, vector: Array) -> Array:
         return self.jacobian @ vector

@@ -66,8 +66,10 @@ class NeuronwiseLinearization(Linearization):
 
     @cached_property
     def gram(self) -> Array:
-        weighted = self.slopes * self.output_weights
-        return self.inputs_gram * (weighted @ weighted.T)
+        # an overflow is told by its infinities, where they matter
+        with np.errstate(over="ignore", invalid="ignore"):
+            weighted = self.slopes * self.output_weights
+            return self.inputs_gram * (weighted @ weighted.T)
 
     @cached_property
     def _cholesky(self) -> tuple[Array, bool]:

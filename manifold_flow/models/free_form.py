@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_real, refuse_too_large
+from manifold_flow.checks import count
 from manifold_flow.errors import (
     DataError,
     ManifoldFlowError,
@@ -87,7 +88,7 @@ class CallableModel(Model):
     ) -> None:
         from manifold_flow import _autodiff
 
-        self.n_params = int(n_params)
+        self.n_params = count("n_params", n_params)
         point = _check_point(check_at, self.n_params)
         self.n_residuals = _count_residuals(residual, point)
         _refuse_noise_and_low_precision(residual, point)
@@ -130,11 +131,11 @@ class CallableModel(Model):
 
     def residual(self, params: Array) -> Array:
         value = _called("the residual", self._residual, self._checked(params))
-        return np.asarray(value, dtype=float).reshape(-1)
+        return _real("the residual", value).reshape(-1)
 
     def jacobian(self, params: Array) -> Array:
-        value = _called("jacobian", self._jacobian, self._checked(params))
-        matrix = np.asarray(value, dtype=float)
+        value = _called("the jacobian", self._jacobian, self._checked(params))
+        matrix = _real("the jacobian", value)
         if matrix.shape != (self.n_residuals, self.n_params):
             raise ShapeError(
                 "jacobian", (self.n_residuals, self.n_params), matrix.shape
@@ -143,7 +144,7 @@ class CallableModel(Model):
 
     def contracted_hessian(self, params: Array, directions: Array) -> Array:
         value = _called("contracted_hessian", self._contracted, params, directions)
-        return np.asarray(value, dtype=float).reshape(-1)
+        return _real("contracted_hessian", value).reshape(-1)
 
     def contracted_third(
         self, params: Array, directions: Array, vector: Array
@@ -176,7 +177,7 @@ class CallableModel(Model):
                 "predict=lambda params, inputs: ... to CallableModel."
             )
         value = _called("predict", self._predict, params, np.asarray(inputs))
-        return np.asarray(value, dtype=float)
+        return _real("predict", value)
 
     def unflatten(self, params: Array) -> Mapping[str, Array]:
         return {"params": self._checked(params)}
@@ -197,8 +198,6 @@ class CallableModel(Model):
 
 
 def _check_point(check_at: ArrayLike | None, n_params: int) -> Array:
-    if n_params < 1:
-        raise ModelError(f"n_params = {n_params}: a model has at least one parameter.")
     refuse_too_large("the parameters", n_params)
     if check_at is None:
         return np.random.default_rng(0).standard_normal(n_params)
@@ -209,9 +208,12 @@ def _check_point(check_at: ArrayLike | None, n_params: int) -> Array:
 
 
 def _called(name: str, hook: Callable[..., Any], *arguments: Array) -> Any:
-    """Call a user's function; what it raises becomes an error that a run survives."""
+    """Call a user's function; what it raises becomes an error that a run survives.
+
+    It gets copies, because it may write into what it is given.
+    """
     try:
-        return hook(*arguments)
+        return hook(*(argument.copy() for argument in arguments))
     except ManifoldFlowError:
         raise
     except Exception as error:
@@ -227,7 +229,7 @@ def _refuse_noise_and_low_precision(
 ) -> None:
     """Raise where finite differences would blame the derivative for the function."""
     first, second = (
-        np.asarray(_called("the residual", residual, point.copy())) for _ in range(2)
+        np.asarray(_called("the residual", residual, point)) for _ in range(2)
     )
     if first.dtype.kind == "f" and first.dtype.itemsize < 8:
         raise ModelError(
@@ -244,6 +246,19 @@ def _refuse_noise_and_low_precision(
         )
 
 
+def _real(name: str, value: Any) -> Array:
+    """Return what a user's function returned as floats; refuse complex numbers."""
+    try:
+        if np.iscomplexobj(value):
+            raise TypeError("complex numbers have no sign and no size to square")
+        return np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"{name} did not return real numbers: {error}. Return real and "
+            "imaginary parts as separate entries."
+        ) from error
+
+
 def _count_residuals(residual: Callable[[Array], Any], point: Array) -> int:
     try:
         value = residual(point.copy())
@@ -253,10 +268,7 @@ def _count_residuals(residual: Callable[[Array], Any], point: Array) -> int:
             "takes one flat array of n_params numbers; check n_params and how the "
             "function slices it."
         ) from error
-    try:
-        array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"the residual did not return numbers: {error}.") from error
+    array = _real("the residual", value)
     if array.ndim == 0:
         raise ModelError(
             f"the residual returned a scalar ({float(array):.6g}). Pass the vector of "

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_finite, as_real, refuse_too_large
-from manifold_flow.errors import ModelError, ShapeError, suggest_keywords
+from manifold_flow.checks import count
+from manifold_flow.errors import ShapeError, suggest_keywords
 from manifold_flow.linearization import DenseLinearization
 from manifold_flow.loss import SquaredLoss
 from manifold_flow.models.model import (
@@ -72,11 +73,10 @@ class MatrixSensing(Model):
         self.n_residuals, self.n_rows, self.n_columns = self.matrices.shape
         if self.targets.shape != (self.n_residuals,):
             raise ShapeError("targets", (self.n_residuals,), self.targets.shape)
-        if rank < 1:
-            raise ModelError(f"rank = {rank}: factors have at least one column.")
         if symmetric and self.n_rows != self.n_columns:
             raise ShapeError("matrices", "(n, d, d) if symmetric", self.matrices.shape)
-        self.rank, self.symmetric = int(rank), bool(symmetric)
+        self.rank = count("rank", rank, advice="It is the factors' number of columns.")
+        self.symmetric = bool(symmetric)
         rows = self.n_rows if symmetric else self.n_rows + self.n_columns
         self.n_params = rows * self.rank
         self.loss = SquaredLoss(loss, self.n_residuals, sample_weights)

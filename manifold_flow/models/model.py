@@ -160,10 +160,13 @@ def dense(model: Model, params: Array) -> DenseLinearization:
         With one Jacobian evaluated.
     """
     params = as_real("params", params)
+    # an overflow is told by DenseLinearization, with the sample, not by a warning
+    with np.errstate(over="ignore", invalid="ignore"):
+        residual, jacobian = model.residual(params), model.jacobian(params)
     return DenseLinearization(
-        model.residual(params),
+        residual,
         model.loss.curvatures,
-        model.jacobian(params),
+        jacobian,
         lambda directions: model.contracted_hessian(params, directions),
         lambda directions, vector: model.contracted_third(params, directions, vector),
     )

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.activations import Activation
 from manifold_flow.arrays import as_finite, refuse_too_large
+from manifold_flow.checks import count
 from manifold_flow.errors import (
     DataError,
     EmptyManifoldError,
-    ModelError,
     ShapeError,
     suggest_keywords,
 )
@@ -96,10 +96,8 @@ class TwoLayerNetwork(Model):
             raise ShapeError(
                 "targets", (self.n_residuals,), self.targets.shape, "One per input row."
             )
-        if width < 1:
-            raise ModelError(f"width = {width}: a network has at least one neuron.")
-        refuse_too_large("the features", self.n_residuals, width)
-        self.width = int(width)
+        self.width = count("width", width, advice="A network has at least one neuron.")
+        refuse_too_large("the features", self.n_residuals, self.width)
         self.activation = Activation.of(activation)
         self.output_weights = self._checked_output_weights(output_weights)
         self.n_params = self.width * self.n_features
@@ -233,9 +231,13 @@ class TwoLayerNetwork(Model):
         return self.activation(rows @ weights.swapaxes(-1, -2)) @ self.output_weights
 
     def linearize(self, params: Array) -> NeuronwiseLinearization:
-        value, slope, second, third = self.activation.derivatives(self.features(params))
+        # an overflow is told by NeuronwiseLinearization, with the sample
+        with np.errstate(over="ignore", invalid="ignore"):
+            parts = self.activation.derivatives(self.features(params))
+            value, slope, second, third = parts
+            residual = value @ self.output_weights - self.targets
         return NeuronwiseLinearization(
-            value @ self.output_weights - self.targets,
+            residual,
             self.loss.curvatures,
             self.inputs,
             self.inputs_gram,

@@ -9,21 +9,23 @@ classes it is built on have neither problem.  A method of our own is a subclass 
 from __future__ import annotations
 
 import time as clock
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import scipy.integrate as ode
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from manifold_flow.errors import (
+    ConvergenceError,
     DegenerateEigenvalueError,
-    ManifoldFlowError,
     NonFiniteError,
 )
+from manifold_flow.solvers.edge import BREAKDOWN, Edge
 from manifold_flow.solvers.path import Constraint, Floor, Limits, Observation, Path
 from manifold_flow.solvers.progress import Report
+from manifold_flow.solvers.stationarity import Stationarity
 from manifold_flow.solvers.status import Status
 from manifold_flow.solvers.threads import small_problem_on_one_thread
 
@@ -33,8 +35,8 @@ Array = NDArray[np.float64]
 
 #: after so many eightfold smaller restarts at one time the velocity is given up
 MAX_RESTARTS = 30
-#: what a velocity raises where it is not defined
-BREAKDOWN = (ManifoldFlowError, np.linalg.LinAlgError)
+#: solvers that iterate with a Jacobian of the velocity in Python
+NEWTON = (ode.Radau, ode.BDF)
 
 
 def follow(  # noqa: PLR0913  # all but two are given by name
@@ -80,7 +82,9 @@ def follow(  # noqa: PLR0913  # all but two are given by name
     path = Path()
     began = clock.monotonic()
     run = _Run(velocity, start, times, method, limits, constraint, path)
-    with small_problem_on_one_thread(start.size):
+    with small_problem_on_one_thread(start.size), warnings.catch_warnings():
+        # LSODA warns and fails; the failure is met below, with its time and margin
+        warnings.filterwarnings("ignore", "lsoda: ", UserWarning)
         try:
             for time, point, seen in run.steps():
                 if keep_steps and time not in path.times[-1:]:
@@ -125,7 +129,9 @@ class _Run:
         self.times = times
         self.pending = [] if times is None else list(times)
         self.time, self.point = 0.0, start
-        self.first = self.seen = constraint.observe(start)
+        self.seen = constraint.observe(start)
+        self.edge = Edge(constraint, self.seen)
+        self.stationarity = Stationarity(self.seen, limits.gtol)
         self.trouble_since, self.restarts = -np.inf, 0
 
     def steps(self) -> Iterator[tuple[float, Array, Observation]]:
@@ -137,12 +143,14 @@ class _Run:
         floor = Floor(self.seen, self.limits.rtol)
         while self.path.n_steps < self.limits.max_steps:
             solver = self._advance(solver)
-            if solver is None:
-                return
             before = self.time
             self._look(solver)
-            if self.seen.rank_margin < self.constraint.min_rank_margin:
+            if self.edge.is_near(self.seen) and self.edge.is_past(self.point):
                 self._stop_at_rank_loss(solver, before)
+                return
+            if self.edge.has_stalled(self.time, self.time - before, self.seen):
+                step = f"steps of {self.time - before:.1e}"
+                self.path.end(Status.RANK_LOSS, self.edge.blocked(self.seen, step))
                 return
             self._keep_requested(solver)
             yield self.time, self.point, self.seen
@@ -150,7 +158,7 @@ class _Run:
                 return
             if self.times is None and floor.reached(self.seen, self.path):
                 return
-            if self.seen.residual > self.constraint.max_drift:
+            if self.seen.residual > self.edge.largest_drift(self.seen):
                 solver = self._restart_projected(solver)
         self.path.end(
             Status.OUT_OF_BUDGET,
@@ -160,6 +168,9 @@ class _Run:
 
     def give_up(self, error: Exception) -> None:
         """End a path whose velocity, or whose manifold, is not defined any further."""
+        if self.edge.explains(error, self.seen):
+            self.path.end(Status.RANK_LOSS, self.edge.blocked(self.seen, error))
+            return
         self.path.cause = error
         self.path.end(
             Status.FAILED,
@@ -196,37 +207,23 @@ class _Run:
     def _is_stationary(self) -> bool:
         if self.times is not None:
             return False
-        reference = max(
-            self.seen.full_gradient_norm, 1e-2 * self.first.full_gradient_norm
-        )
-        if self.seen.gradient_norm > self.limits.gtol * reference:
+        if not self.stationarity.holds(self.seen):
             return False
-        ratio = self.seen.gradient_norm / reference if reference > 0 else 0.0
-        self.path.end(
-            Status.STATIONARY,
-            f"|grad_M S| is {ratio:.1e} of |grad S|, below gtol={self.limits.gtol:g}",
-        )
+        if self.time > 0.0 and self.edge.is_past(self.point):
+            # only on M is it seen that the gradient vanishes because J does
+            self.path.end(Status.RANK_LOSS, self.edge.reached(self.seen))
+        else:
+            self.path.end(Status.STATIONARY, self.stationarity.words(self.seen))
         return True
 
     def _stop_at_rank_loss(self, solver: ode.OdeSolver, before: float) -> None:
-        """Find the time at which the margin is crossed inside the last step."""
-        between, edge = solver.dense_output(), self.constraint.min_rank_margin
-
-        def excess(time: float) -> float:
-            seen = self.constraint.observe(between(time))
-            return float(np.log(max(seen.rank_margin, 1e-300) / edge))
-
-        crossed = solver.t
-        if excess(before) > 0.0:
-            width = solver.t - before
-            crossed = brentq(excess, before, solver.t, xtol=1e-6 * width, rtol=1e-12)
+        """Go back to the last regular point of the last step."""
+        between = solver.dense_output()
+        crossed = self.edge.last_regular(between, before, solver.t)
         self._keep_requested(solver, until=crossed)
         self.time, self.point = crossed, between(crossed)
-        self.path.end(
-            Status.RANK_LOSS,
-            f"sigma_min/sigma_max of the Jacobian fell below {edge:g}: the path "
-            "reached the edge of the smooth part of the zero-loss set",
-        )
+        seen = self.constraint.observe(self.constraint.project(self.point))
+        self.path.end(Status.RANK_LOSS, self.edge.reached(seen))
 
     # --- steps ------------------------------------------------------------------------
 
@@ -242,6 +239,8 @@ class _Run:
 
     def _solver(self, first_step: float | None) -> ode.OdeSolver:
         options: dict[str, Any] = {"max_step": self.limits.max_step}
+        if self.method in NEWTON:
+            options["jac"] = self._differences
         bound = np.inf if self.times is None else float(self.times[-1])
         if first_step is not None:
             options["first_step"] = min(first_step, bound - self.time)
@@ -255,22 +254,42 @@ class _Run:
             **options,
         )
 
-    def _advance(self, solver: ode.OdeSolver | None) -> ode.OdeSolver | None:
+    def _differences(self, time: float, point: Array) -> Array:
+        """Return the velocity's Jacobian by forward differences of one size.
+
+        SciPy's own enlarges a difference for ever where a column looks like rounding,
+        which near the edge of M ends in Newton matrices that do not converge.
+        """
+        here, step = self._guarded(time, point), np.sqrt(np.finfo(float).eps)
+        widths = step * np.maximum(np.abs(point), np.abs(point).mean())
+        columns = [
+            (self._guarded(time, point + shift) - here) / width
+            for shift, width in zip(np.diag(widths), widths, strict=True)
+        ]
+        return np.stack(columns, axis=1)
+
+    def _advance(self, solver: ode.OdeSolver | None) -> ode.OdeSolver:
         """Take one step; restart eight times smaller where the velocity breaks down."""
         width = self.limits.first_step if solver is None else solver.step_size
         while True:
             try:
-                solver = self._solver(width) if solver is None else solver
-                message = solver.step()
+                # an overflow on the way is told by NonFiniteError, not by a warning
+                with np.errstate(all="ignore"):
+                    solver = self._solver(width) if solver is None else solver
+                    message = solver.step()
+                if solver.status != "failed":
+                    return solver
+                raise ConvergenceError(str(message))
+            except ConvergenceError as error:
+                if self._is_final(error):
+                    raise
+                # what the solver stumbles on is often its own distance from M
+                self.point = self.constraint.project(self.point)
+                width, solver = None, None
             except BREAKDOWN as error:
                 if self._is_final(error):
                     raise
                 width, solver = (width or 1e-3) / 8.0, None
-                continue
-            if solver.status != "failed":
-                return solver
-            self.path.end(Status.FAILED, f"{message} at slow time {self.time:.6g}")
-            return None
 
     def _is_final(self, error: Exception) -> bool:
         """Whether breaking down so often without getting on means this is the end."""

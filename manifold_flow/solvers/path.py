@@ -32,15 +32,21 @@ class Observation:
         Norm of the Euclidean gradient of S.
     residual : float
         max |r_i|.
-    rank_margin : float
-        σ_min(J)/σ_max(J).
+    sigma_min, sigma_max : float
+        Extreme singular values of the Jacobian.
     """
 
     sharpness: float
     gradient_norm: float
     full_gradient_norm: float
     residual: float
-    rank_margin: float
+    sigma_min: float
+    sigma_max: float
+
+    @property
+    def rank_margin(self) -> float:
+        """σ_min(J)/σ_max(J); 0 where the manifold has no tangent space."""
+        return self.sigma_min / self.sigma_max if self.sigma_max > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ class Constraint:
         Residual at which the solver's own state is projected; below it only the
         points that are kept are.
     min_rank_margin : float
-        σ_min/σ_max of the Jacobian at which the smooth part of M ends.
+        σ_min/σ_max of the Jacobian, or σ_max relative to the start, at which the smooth
+        part of M ends.
     """
 
     observe: Callable[[Array], Observation]

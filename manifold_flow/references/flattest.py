@@ -1,4 +1,4 @@
-"""Exact answers where they are known: what a flow must end at, and a flow in full."""
+"""The flattest points and their sharpness, where a theorem gives them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from functools import singledispatch
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linprog
 
 from manifold_flow.activations import Activation, monotone_inverse
-from manifold_flow.errors import ActivationError, DataError, HypothesisError
+from manifold_flow.arrays import as_finite
+from manifold_flow.errors import ActivationError, HypothesisError
 from manifold_flow.models.diagonal import DiagonalLinearNetwork
 from manifold_flow.models.model import Model
 from manifold_flow.models.two_layer import TwoLayerNetwork
+from manifold_flow.references.weighted_l1 import weighted_l1
 
-__all__ = ["exact_flow", "flattest_point", "flattest_value"]
+__all__ = ["flattest_point", "flattest_value"]
 
 Array = NDArray[np.float64]
 
@@ -53,7 +54,7 @@ def flattest_point(model: Model, start: ArrayLike | None = None) -> Array:
 
     References
     ----------
-    Gatmiry et al. (2024), Theorem 1; theory.md §1.5, §1.9, §1.12, §3.3.
+    Gatmiry et al. (2024), Theorem 1; theory notes §1.5, §1.9, §1.12, §3.3.
 
     Examples
     --------
@@ -72,7 +73,7 @@ def _two_layer(model: TwoLayerNetwork, start: ArrayLike | None = None) -> Array:
     collapsed = _flattest_features(model)
     moved = np.zeros((model.width, model.n_features))
     if start is not None:
-        moved = model.unflatten(np.array(start, dtype=float))["weights"]
+        moved = model.unflatten(as_finite("start", start, 1))["weights"]
     missing = collapsed - model.inputs @ moved.T
     change, *_ = np.linalg.lstsq(model.inputs, missing, rcond=None)
     return (moved + change.T).ravel()
@@ -80,7 +81,7 @@ def _two_layer(model: TwoLayerNetwork, start: ArrayLike | None = None) -> Array:
 
 @flattest_point.register
 def _diagonal(model: DiagonalLinearNetwork, start: ArrayLike | None = None) -> Array:
-    weights = _weighted_l1(model)
+    weights = weighted_l1(model.inputs, model.targets, model.feature_curvatures)
     u, v = np.sqrt(np.maximum(weights, 0.0)), np.sqrt(np.maximum(-weights, 0.0))
     return np.concatenate([u, v])
 
@@ -128,8 +129,8 @@ def _flattest_features(model: TwoLayerNetwork) -> Array:
     except ActivationError as error:
         raise HypothesisError(
             "no flattest point exists: with these output weights a_j phi''(z_ij) "
-            "cannot be equal over the neurons (theory.md §1.12b), and the flow runs to "
-            "infinity. Use output weights of one sign, or phi' unbounded on both "
+            "cannot be equal over the neurons (theory notes §1.12b), and the flow runs "
+            "to infinity. Use output weights of one sign, or phi' unbounded on both "
             "sides."
         ) from error
 
@@ -175,103 +176,3 @@ def _need_hypotheses(model: TwoLayerNetwork) -> None:
             "Gatmiry et al. does not give the flattest point. See "
             "activation.sign(1) and activation.sign(3)."
         )
-
-
-def _weighted_l1(model: DiagonalLinearNetwork) -> Array:
-    """Argmin Σ_k κ_k |w_k| subject to X w = y, by HiGHS."""
-    cost = model.feature_curvatures
-    found = linprog(
-        np.tile(cost, 2),
-        A_eq=np.hstack([model.inputs, -model.inputs]),
-        b_eq=model.targets,
-        bounds=(0, None),
-        method="highs",
-    )
-    if not found.success:
-        raise HypothesisError(
-            f"no w satisfies X w = y, so no parameters have zero loss: {found.message}"
-        )
-    positive, negative = np.split(found.x, 2)
-    return np.asarray(positive - negative, dtype=float)
-
-
-def exact_flow(
-    model: DiagonalLinearNetwork, start: ArrayLike, times: ArrayLike
-) -> Array:
-    r"""Return the trace flow of a diagonal network in closed form.
-
-    At rate 1, :math:`u_k v_k(t) = u_k v_k(0)\, e^{-16 \kappa_k t}` and
-    :math:`w_k(t) = 2 s_k \sinh(4 (X^T A)_k + \ell_k)` with
-    :math:`s_k = |u_k v_k|(t)`, :math:`\ell_k = \ln|u_k/v_k|(0)` and the n numbers A(t)
-    fixed by :math:`X w = y`: a convex problem, solved by Newton.
-
-    Parameters
-    ----------
-    model : DiagonalLinearNetwork
-        The model.
-    start : array, shape (p,)
-        Point of M with no zero entry.
-    times : array, shape (T,)
-        Slow times at rate 1; divide by a flow's rate otherwise.
-
-    Returns
-    -------
-    array, shape (T, p)
-        Points ``[u, v]``.
-
-    Raises
-    ------
-    DataError
-        If an entry of the start is 0.
-
-    References
-    ----------
-    theory.md §3.2.
-    """
-    begin = np.array(start, dtype=float)
-    u, v = (model.unflatten(begin)[name] for name in "uv")
-    if (begin == 0).any():
-        raise DataError(
-            f"start[{int(np.argmin(np.abs(begin)))}] is 0: a coordinate that starts at "
-            "0 stays there and the closed form divides by it. Drop it from the model."
-        )
-    products, offset = np.log(np.abs(u * v)), np.log(np.abs(u / v))
-    signs = np.sign(begin)
-    dual, rows = np.zeros(model.n_residuals), []
-    for time in np.atleast_1d(np.asarray(times, dtype=float)):
-        scale = products - 16.0 * model.feature_curvatures * time
-        dual = _solve_dual(model, scale, offset, dual)
-        tilt = 4.0 * model.inputs.T @ dual + offset
-        rows.append(signs * np.exp(0.5 * np.concatenate([scale + tilt, scale - tilt])))
-    return np.array(rows)
-
-
-def _solve_dual(
-    model: DiagonalLinearNetwork, scale: Array, offset: Array, dual: Array
-) -> Array:
-    """Minimise ½ Σ_k s_k cosh(4 (XᵀA)_k + ℓ_k) − y·A over A by damped Newton."""
-    inputs, targets = model.inputs, model.targets
-
-    def parts(at: Array) -> tuple[Array, Array]:
-        tilt = 4.0 * inputs.T @ at + offset
-        with np.errstate(over="ignore"):
-            return np.exp(scale + tilt), np.exp(scale - tilt)
-
-    def potential(at: Array) -> float:
-        up, down = parts(at)
-        return float(0.25 * (up + down).sum() - targets @ at)
-
-    for _ in range(500):
-        up, down = parts(dual)
-        slope = inputs @ (up - down) - targets
-        if np.abs(slope).max() <= 1e-14 * max(1.0, float(np.abs(targets).max())):
-            break
-        hessian = (inputs * (4.0 * (up + down))) @ inputs.T
-        step = np.linalg.solve(hessian, slope)
-        length, decrease, here = 1.0, float(slope @ step), potential(dual)
-        while potential(dual - length * step) > here - 0.25 * length * decrease:
-            length *= 0.5
-            if length < 1e-12:
-                return dual
-        dual = dual - length * step
-    return dual
