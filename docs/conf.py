@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sphinx.errors import ExtensionError
 
-sys.path.insert(0, str(Path(__file__).parent))  # for figures.py, theory_pages.py
+sys.path.insert(0, str(Path(__file__).parent))  # docs/figures.py, docs/theory_pages.py
 
 from theory_pages import write_pages
 
