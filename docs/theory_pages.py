@@ -14,8 +14,8 @@ from pathlib import Path
 from sphinx.errors import ExtensionError
 
 import theory
-from theory.__main__ import judge_all
 from theory.catalogue import find
+from theory.judging import judge_all
 from theory.presentation import as_data
 
 INTRODUCTION = """# Theory

@@ -101,9 +101,18 @@ def test_conditions_agree_with_instances():
             assert bool(decision.condition.subs(a, value)) is instance.holds
 
 
+def test_a_quadratic_with_two_parameters_is_settled_by_its_discriminant():
+    activation = activation_of("z**3 + b*z**2 + a*z")
+    condition = first_positive(activation).condition
+    for a, b in ((1, 0), (1, 1), (1, 2), (-1, 0), (0, 0)):
+        at = {sympy.Symbol("a", real=True): a, sympy.Symbol("b", real=True): b}
+        instance = first_positive(activation.subs(at))
+        assert bool(condition.subs(at)) is instance.holds is (b * b < 3 * a)
+
+
 def test_what_cannot_be_settled_is_open_not_false():
     a, b = sympy.symbols("a b", real=True)
-    decision = positive_everywhere("p", a * Z**2 + b * Z + 1, Z)
+    decision = positive_everywhere("p", Z**4 + a * Z**2 + b * Z + 1, Z)
     assert decision.holds is None
     assert decision.condition is None
 

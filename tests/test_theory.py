@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import sympy
 
-from theory.__main__ import judge_all, main
+from theory.__main__ import main
 from theory.activations import Z, activation_of
 from theory.catalogue import MODULES, UnknownStatementError, find
 from theory.critical_points import (
@@ -20,6 +20,7 @@ from theory.critical_points import (
     count_real_points,
     real_critical_points,
 )
+from theory.judging import judge_all
 from theory.statement import Verdict, verify
 
 ROOT = Path(__file__).parents[1]
@@ -206,14 +207,14 @@ def test_the_count_is_that_of_a_case_by_case_solution():
 # --------------------------------------------------------------- the command
 
 
-def theory(*arguments, **options):
+def theory(*arguments, stdout=subprocess.PIPE):
     return subprocess.run(
         [sys.executable, "-m", "theory", *arguments],
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
         check=False,
-        **options,
     )
 
 
@@ -266,8 +267,8 @@ def test_a_parameter_prints_its_condition():
         (["relu", "--activation", "sinh"], "no chosen statement takes --activation"),
         (["--n", "0"], "'0' is not one of 1..4"),
         (["--time-limit", "nan"], "not a positive time"),
-        (["relu", "--latex", "/nonexistent/x.tex"], "cannot write /nonexistent"),
-        (["relu", "--latex", "."], "cannot write ."),
+        (["relu", "--latex", "/nonexistent/x.tex"], "cannot write: /nonexistent"),
+        (["relu", "--latex", "."], "cannot write: . is a folder"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_status_2(arguments, said):
@@ -275,6 +276,23 @@ def test_bad_input_is_one_message_and_exit_status_2(arguments, said):
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_left_and_a_full_disk():
+    code = f"{sys.executable} -m theory relu"
+    left = subprocess.run(
+        ["bash", "-c", f"{code} | head -1; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert (left.returncode, left.stderr) == (2, "")
+    with open("/dev/full", "w") as full:
+        lost = theory("relu/memoriser", stdout=full)
+    assert lost.returncode == 2
+    assert "theory: cannot write" in lost.stderr
+    assert "Traceback" not in lost.stderr
 
 
 def test_out_of_time_is_no_verdict(capsys):

@@ -9,18 +9,25 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from theory.catalogue import UnknownStatementError, find
 from theory.expressions import ExpressionError
-from theory.presentation import as_data, as_latex, as_lines, write_latex
-from theory.statement import Result, Statement, Verdict, verify
+from theory.judging import exit_code, judge_all
+from theory.presentation import (
+    as_data,
+    as_latex,
+    as_lines,
+    refuse_unwritable,
+    write_latex,
+)
+from theory.statement import Result, Statement, Verdict
 
-__all__ = ["exit_code", "judge_all", "main"]
+__all__ = ["main"]
 
 UNUSABLE_INPUT = 2
+NO_VERDICT = 3
 LARGEST_SIZE = 4
 
 
@@ -36,21 +43,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         chosen = find(options.statements)
         setting = _setting(options, chosen)
+        if options.latex is not None:
+            refuse_unwritable(options.latex)
+        if options.list:
+            _list(chosen, options)
+            status = 0
+        else:
+            status = _run(chosen, setting, options)
+        sys.stdout.flush()
+        return status
     except (UnknownStatementError, ExpressionError) as error:
         print(f"theory: {error}", file=sys.stderr)
-        return UNUSABLE_INPUT
-    if options.list:
-        _list(chosen, options.json)
-        return 0
-    results = []
+    except BrokenPipeError:
+        _forget_output()  # the reader has left, and knows
+    except OSError as error:
+        _forget_output()
+        print(f"theory: cannot write: {error}", file=sys.stderr)
+    return UNUSABLE_INPUT
+
+
+def _run(
+    chosen: Sequence[Statement], setting: Mapping[str, Any], options: argparse.Namespace
+) -> int:
+    """Judge and print, and keep what there is when interrupted."""
+    results: list[Result] = []
     try:
-        judged = judge_all(
+        for result in judge_all(
             chosen, setting, time_limit=options.time_limit, jobs=options.jobs
-        )
-        for claim, result in zip(chosen, judged, strict=True):
-            results.append(result)
+        ):
             if not options.json:
+                claim = chosen[len(results)]
                 print("\n".join(as_lines(claim, result)), flush=True)
+            results.append(result)
             _progress(len(results), len(chosen))
     except KeyboardInterrupt:
         print(f"theory: stopped after {len(results)}", file=sys.stderr)
@@ -60,60 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print(_summary(results))
     if options.latex is not None:
-        try:
-            write_latex(options.latex, as_latex(pairs, setting))
-        except OSError as error:
-            print(f"theory: cannot write {options.latex}: {error}", file=sys.stderr)
-            return UNUSABLE_INPUT
-    return exit_code(results) if len(results) == len(chosen) else 3
+        write_latex(options.latex, as_latex(pairs, setting))
+    return exit_code(results) if len(results) == len(chosen) else NO_VERDICT
 
 
-def judge_all(
-    chosen: Sequence[Statement],
-    setting: dict[str, Any],
-    *,
-    time_limit: float = 60.0,
-    jobs: int = 1,
-) -> Iterator[Result]:
-    """Yield the results in order, judged in several processes.
-
-    A statement is given those of the settings that it takes.
-
-    Parameters
-    ----------
-    chosen : sequence of Statement
-        From the catalogue.
-    setting : dict
-        ``activation``, ``n``, ``m``.
-    time_limit : float
-        Seconds for each.
-    jobs : int
-        Number of processes; 1 judges in this one.
-    """
-    if jobs == 1 or len(chosen) == 1:
-        for claim in chosen:
-            yield _judge(claim.id, setting, time_limit)
-        return
-    with ProcessPoolExecutor(jobs) as pool:
-        futures: list[Future[Result]] = [
-            pool.submit(_judge, claim.id, setting, time_limit) for claim in chosen
-        ]
-        try:
-            yield from (future.result() for future in futures)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def exit_code(results: Sequence[Result]) -> int:
-    """Return 1 if one is violated, else 3 if one has no verdict, else 0."""
-    codes = {result.verdict.exit_code for result in results}
-    return 1 if 1 in codes else max(codes, default=0)
-
-
-def _judge(id: str, setting: dict[str, Any], time_limit: float) -> Result:
-    (claim,) = find([id])
-    taken = {name: setting[name] for name in claim.settings if name in setting}
-    return verify(claim, time_limit=time_limit, **taken)
+def _forget_output() -> None:
+    """Let the interpreter end although what is buffered cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _setting(
@@ -176,8 +153,8 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _list(chosen: Sequence[Statement], as_json: bool) -> None:
-    if as_json:
+def _list(chosen: Sequence[Statement], options: argparse.Namespace) -> None:
+    if options.json:
         print(json.dumps([as_data(claim) for claim in chosen], indent=1))
         return
     for claim in chosen:

@@ -10,7 +10,7 @@ from typing import Any
 
 from theory.statement import Result, Statement, Verdict
 
-__all__ = ["as_data", "as_latex", "as_lines", "write_latex"]
+__all__ = ["as_data", "as_latex", "as_lines", "refuse_unwritable", "write_latex"]
 
 
 def as_lines(claim: Statement, result: Result) -> list[str]:
@@ -103,11 +103,18 @@ def _escaped(text: str) -> str:
     return "".join(special.get(c, c) for c in text)
 
 
+def refuse_unwritable(path: str | Path) -> None:
+    """Raise OSError where no file can be written, before the work is done."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder")
+    if not os.access(path.parent, os.W_OK):
+        raise FileNotFoundError(f"{path}: no file can be made in {path.parent}")
+
+
 def write_latex(path: str | Path, text: str) -> None:
     """Write a file that appears whole or not at all."""
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory")
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".theory.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -37,7 +37,7 @@ def positive_everywhere(
     name : str
         What the expression is called in the reason.
     expression : sympy.Expr
-        A function of the variable and at most one real parameter.
+        A function of the variable, and of real parameters.
     variable : sympy.Symbol
         Ranges over the reals.
 
@@ -62,6 +62,8 @@ def positive_everywhere(
     polynomial = _as_polynomial(expression, variable)
     if len(parameters) == 1 and polynomial is not None:
         return _by_cells(name, *polynomial, parameters.pop())
+    if parameters and polynomial is not None and polynomial[0].degree() == 2:
+        return _by_discriminant(name, *polynomial)
     if parameters:
         return _by_assumptions(name, expression)
     wrong = _wrong_point(expression, variable)
@@ -167,6 +169,16 @@ def _by_cells(
         return Decision(True, f"{name} > 0 for every value of {parameter}")
     condition = holds.as_relational(parameter).simplify()
     return Decision(None, f"{name} > 0 exactly if {condition}", condition)
+
+
+def _by_discriminant(name: str, polynomial: sympy.Poly, positive: bool) -> Decision:
+    """Settle a quadratic in z with several parameters."""
+    a, b, c = polynomial.all_coeffs()
+    if positive:
+        return Decision(None, f"the sign of {name} could not be settled")
+    curved = sympy.And(a > 0, sympy.discriminant(polynomial) < 0)
+    condition = sympy.Or(curved, sympy.And(sympy.Eq(a, 0), sympy.Eq(b, 0), c > 0))
+    return Decision(None, f"{name} > 0 exactly if {condition}", condition.simplify())
 
 
 def _critical_values(polynomial: sympy.Poly, parameter: sympy.Symbol) -> list[Any]:
