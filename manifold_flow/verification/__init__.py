@@ -1,0 +1,1 @@
+"""Numerical verdicts: on an instance, what theory states in symbols."""
