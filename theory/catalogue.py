@@ -20,6 +20,7 @@ MODULES = (
     "gatmiry2024.convergence",
     "gatmiry2024.extensions",
     "gatmiry2024.counterexamples",
+    "gatmiry2024.existence",
     "li2021.projection",
     "li2021.drift",
     "li2021.clock",

@@ -29,6 +29,11 @@ def deadline(seconds: float) -> Iterator[None]:
     seconds : float
         The budget; infinite means none.
 
+    Yields
+    ------
+    None
+        The block runs here.
+
     Examples
     --------
     >>> with deadline(0.01):

@@ -235,10 +235,12 @@ def statement(
 
     Parameters
     ----------
-    id, title, claim, reference, scope, hypotheses
+    id, title, claim, reference, scope
         As in `Statement`.
     control : Mapping
         Constants of the check, changed so that it must fail.
+    hypotheses : tuple of Hypothesis
+        As in `Statement`.
 
     Returns
     -------

@@ -252,12 +252,24 @@ class Evidence:
     @property
     def margin(self) -> float | None:
         """The smallest relative margin of all measurements; None without any."""
-        return min((m.margin for m in self.measurements), default=None)
+        return min(map(_tightness, self.measurements), default=None)
+
+    def tightest(self) -> list[tuple[Measurement, int]]:
+        """Return, for every name, the measurement of least margin and their number."""
+        named: dict[str, list[Measurement]] = {}
+        for measurement in self.measurements:
+            named.setdefault(measurement.name, []).append(measurement)
+        return [(min(group, key=_tightness), len(group)) for group in named.values()]
 
     @property
     def control_failed(self) -> bool | None:
         """Whether every control failed, as it must; None without any."""
         return all(c.failed for c in self.controls) if self.controls else None
+
+
+def _tightness(measurement: Measurement) -> float:
+    """Order by margin, with what is not a number first."""
+    return -math.inf if measurement.holds is None else measurement.margin
 
 
 #: hypotheses and check of every statement that has a numerical one, by its id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sympy
 
+from theory.activations import Z
 from theory.critical_points import real_critical_points
 from theory.gatmiry2024.definitions import (
     INCREASING,
@@ -12,7 +13,6 @@ from theory.gatmiry2024.definitions import (
     PAPER,
     Network,
     Parts,
-    Z,
     phi,
     reals,
     symmetric,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sympy
 
+from theory.activations import Z
 from theory.gatmiry2024.definitions import (
     NONZERO_WEIGHTS,
     Network,
     Parts,
-    Z,
     phi,
     reals,
 )

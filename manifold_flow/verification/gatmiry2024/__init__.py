@@ -1,0 +1,17 @@
+"""Gatmiry, Li, Reddi, Jegelka 2024: a module for each of theory, in its order."""
+
+from manifold_flow.verification.gatmiry2024 import (
+    convergence,
+    convexity,
+    extensions,
+    normal_space,
+    stationary_points,
+)
+
+__all__ = [
+    "convergence",
+    "convexity",
+    "extensions",
+    "normal_space",
+    "stationary_points",
+]

@@ -1,0 +1,126 @@
+"""Signs on the whole line: proved, refuted with a bracket, or left open."""
+
+import pytest
+import sympy
+
+from theory.activations import NAMED, Z, activation_of, first_positive, third_positive
+from theory.reduction import holds, random_rationals, vanishes
+from theory.signs import positive_everywhere
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "third"),
+    [
+        ("cubic", True, True),
+        ("sinh", True, True),
+        ("exp", True, True),
+        ("exp_plus_linear", True, True),
+        ("tanh", True, False),
+        ("softplus", True, False),
+        ("sigmoid(z)", True, False),
+        ("relu", False, False),
+        ("gelu", False, False),
+        ("square", False, False),
+        ("linear", True, False),
+        ("sinh(z) + z/5", True, True),
+        ("z*sqrt(1 + z**2)/2 + asinh(z)/2", True, True),
+        ("exp(2*z) + z**3/6 + z", True, True),
+        ("z**3", False, True),
+        ("sin(z)", False, False),
+        ("abs(z)", False, False),
+        ("atan(z)", True, False),
+        ("z - z**3/100", False, False),
+    ],
+)
+def test_signs_of_activations(text, first, third):
+    activation = activation_of(text)
+    assert first_positive(activation).holds is first
+    assert third_positive(activation).holds is third
+
+
+def test_a_sign_change_is_bracketed():
+    decision = third_positive(activation_of("tanh"))
+    assert "φ''' = -2 at z = 0" in decision.reason
+    # φ''' = 0 where tanh² z = 1/3
+    exact = float(sympy.atanh(1 / sympy.sqrt(3)))
+    low, high = (
+        float(word) for word in decision.reason.split() if word.startswith("0.6")
+    )
+    assert low <= exact <= high < low + 2e-6
+
+
+@pytest.mark.parametrize(
+    ("text", "condition"),
+    [
+        ("z**3 + a*z", "a > 0"),
+        ("sinh(z) + a*z", "a > -1"),
+        ("exp(z) + a*z", "a >= 0"),
+        ("z**3/3 + a*z**2 + 4*z", "(a > -2) & (a < 2)"),
+        ("z**5 + a*z**3 + z", None),  # critical at an irrational a
+    ],
+)
+def test_one_parameter_gives_the_exact_condition(text, condition):
+    decision = first_positive(activation_of(text))
+    assert decision.holds is None
+    found = decision.condition
+    assert (None if found is None else str(found)) == condition
+
+
+def test_conditions_agree_with_instances():
+    a = sympy.Symbol("a", real=True)
+    slope = Z**4 + a * Z**2 + (a + 1) * Z + 3
+    decision = positive_everywhere("p", slope, Z)
+    assert decision.condition is not None or "unsettled" in decision.reason
+    for value in (-5, -1, 0, 1, 2, 5):
+        instance = positive_everywhere("p", slope.subs(a, value), Z)
+        if decision.condition is not None:
+            assert bool(decision.condition.subs(a, value)) is instance.holds
+
+
+def test_what_cannot_be_settled_is_open_not_false():
+    a, b = sympy.symbols("a b", real=True)
+    decision = positive_everywhere("p", a * Z**2 + b * Z + 1, Z)
+    assert decision.holds is None
+    assert decision.condition is None
+
+
+def test_names_are_read_by_the_parser():
+    assert set(NAMED) >= {"cubic", "sinh", "exp", "tanh", "relu"}
+    assert activation_of("cubic") == Z**3 / 6 + Z
+
+
+# ------------------------------------------------------------------------- reduction
+
+
+def test_nonzero_expressions_are_refuted_and_zeros_proved():
+    f = sympy.Function("f", real=True)
+    y = sympy.Symbol("y", positive=True)
+    assert vanishes(sympy.sqrt(y**2) - y) is True
+    assert vanishes((f(Z) * f(Z).diff(Z)).diff(Z) - f(Z).diff(Z) ** 2) is False
+    assert vanishes(sympy.tanh(Z).diff(Z) - 1 + sympy.tanh(Z) ** 2) is True
+    assert vanishes(sympy.sinh(Z + y) - sympy.sinh(Z)) is False
+
+
+def test_a_difference_below_the_evaluation_is_not_called_zero():
+    assert vanishes(Z * 0 + sympy.Rational(1, 10**40)) is False
+    assert vanishes(sympy.sqrt(2) - sympy.sqrt(2).evalf(40)) is not True
+
+
+def test_matrices_and_conditions():
+    assert holds(sympy.zeros(2, 2)) is True
+    assert holds(sympy.Matrix([0, Z])) is False
+    assert holds(sympy.true) is True
+    assert holds(Z > 0) is None
+
+
+def test_random_points_respect_assumptions():
+    symbols = [
+        sympy.Symbol("p", positive=True),
+        sympy.Symbol("n", negative=True),
+        sympy.Symbol("k", integer=True),
+    ]
+    for seed in range(20):
+        p, n, k = (random_rationals(symbols, seed)[s] for s in symbols)
+        assert p > 0 > n
+        assert k.is_Integer
+    assert random_rationals(symbols, 1) == random_rationals(symbols, 1)

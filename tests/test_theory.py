@@ -1,0 +1,294 @@
+"""Every statement holds, its control fails, and a planted error turns it red."""
+
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sympy
+
+from theory.__main__ import judge_all, main
+from theory.activations import Z, activation_of
+from theory.catalogue import MODULES, UnknownStatementError, find
+from theory.critical_points import (
+    InfinitelyManyError,
+    count_real_points,
+    real_critical_points,
+)
+from theory.statement import Verdict, verify
+
+ROOT = Path(__file__).parents[1]
+STATEMENTS = find()
+IDS = [claim.id for claim in STATEMENTS]
+ROWS = [
+    tuple(line.split(" | "))
+    for line in (ROOT / "tests" / "mutations.txt").read_text("utf-8").splitlines()
+    if not line.startswith("#")
+]
+#: planted in every run; the others are slow
+QUICK = (
+    *("gatmiry2024/lemma-1", "gatmiry2024/lemma-3", "gatmiry2024/riemannian-gradient"),
+    *("gatmiry2024/theorem-1", "gatmiry2024/theorem-1-all-sizes"),
+    *("gatmiry2024/theorem-2", "gatmiry2024/lemma-6", "gatmiry2024/exponential-rate"),
+    *("li2021/general-law", "li2021/clock-full-batch", "slides2024/diagonal-trace"),
+    *("finite-step/covariance", "stability/trace-bound", "diagonal/product-law"),
+    *("matrix/quadratic-network", "deeplinear/balancedness", "relu/memoriser"),
+)
+
+
+# ------------------------------------------------------------------ what is stated
+
+
+@pytest.fixture(scope="module")
+def results():
+    judged = judge_all(STATEMENTS, {}, jobs=min(2, os.cpu_count() or 1))
+    return {result.id: result for result in judged}
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_the_statement_holds_and_its_control_fails(results, id):
+    result = results[id]
+    assert result.verdict is Verdict.HOLDS, result.message
+    assert result.control_failed is True
+    assert result.parts
+    # ten seconds on an idle machine; the suite may run on a busy one
+    assert result.seconds < 30
+
+
+def test_there_are_enough_and_every_group_of_the_sources_is_there():
+    assert len(STATEMENTS) >= 45
+    assert {claim.group for claim in STATEMENTS} == {
+        *("gatmiry2024", "li2021", "slides2024", "diagonal", "matrix"),
+        *("deeplinear", "finite-step", "stability", "relu"),
+    }
+
+
+@pytest.mark.parametrize("claim", STATEMENTS, ids=IDS)
+def test_claims_are_complete(claim):
+    assert claim.title
+    assert claim.idea
+    assert "notes" in claim.reference
+    assert claim.claim.count("{") == claim.claim.count("}")
+    assert "$" not in claim.claim
+
+
+def test_modules_of_the_catalogue_hold_statements():
+    for name in MODULES:
+        module = importlib.import_module(f"theory.{name}")
+        assert any(claim.check.__module__ == module.__name__ for claim in STATEMENTS)
+
+
+def test_names_select_ids_and_groups():
+    assert [claim.id for claim in find(["relu/trace"])] == ["relu/trace"]
+    assert {claim.group for claim in find(["relu"])} == {"relu"}
+    with pytest.raises(UnknownStatementError, match="Did you mean gatmiry2024/lemma"):
+        find(["gatmiry2024/lema-3"])
+
+
+# ------------------------------------------------------------------ planted errors
+
+
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    """Return a copy of theory with one text replaced, imported afresh."""
+
+    def plant(module, right, wrong):
+        shutil.copytree(
+            ROOT / "theory",
+            tmp_path / "theory",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+        path = tmp_path / "theory" / f"{module.replace('.', '/')}.py"
+        source = path.read_text("utf-8")
+        assert source.count(right) == 1, f"{right!r} is there {source.count(right)}×"
+        path.write_text(source.replace(right, wrong), "utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        for name in [name for name in sys.modules if name.split(".")[0] == "theory"]:
+            monkeypatch.delitem(sys.modules, name)
+        return (
+            importlib.import_module("theory.catalogue"),
+            importlib.import_module("theory.statement"),
+        )
+
+    yield plant
+    # the copy must not outlive the test; monkeypatch puts the originals back
+    for name in [name for name in sys.modules if name.split(".")[0] == "theory"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("id", "module", "right", "wrong"),
+    [
+        pytest.param(
+            *row, id=row[0], marks=[] if row[0] in QUICK else [pytest.mark.slow]
+        )
+        for row in ROWS
+    ],
+)
+def test_a_planted_error_turns_the_statement_red(planted, id, module, right, wrong):
+    catalogue, judge = planted(module, right, wrong)
+    assert catalogue.__file__ != importlib.util.find_spec("theory").origin
+    result = judge.verify(catalogue.find([id])[0], time_limit=30)
+    assert result.verdict.name == "VIOLATED"
+
+
+def test_every_statement_has_a_planted_error():
+    assert {row[0] for row in ROWS} == set(IDS)
+
+
+# ------------------------------------------------- Theorem 1 at the sizes promised
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 2), (2, 2), (2, 3), (3, 2)])
+def test_theorem_1_for_an_undefined_activation(n, m):
+    (claim,) = find(["gatmiry2024/theorem-1"])
+    result = verify(claim, n=n, m=m)
+    assert result.verdict is Verdict.HOLDS, result.message
+
+
+@pytest.mark.parametrize("text", ["cubic", "sinh", "exp_plus_linear", "sinh(z)+z/5"])
+def test_theorem_1_for_activations_of_the_theorem(text):
+    (claim,) = find(["gatmiry2024/theorem-1"])
+    result = verify(claim, activation=activation_of(text))
+    assert result.verdict is Verdict.HOLDS, result.message
+    assert result.condition is None
+
+
+@pytest.mark.parametrize("text", ["tanh", "softplus", "relu", "gelu", "square"])
+def test_theorem_1_does_not_speak_of_others(text):
+    (claim,) = find(["gatmiry2024/theorem-1"])
+    result = verify(claim, activation=activation_of(text))
+    assert result.verdict is Verdict.NOT_APPLICABLE
+    assert re.search("φ'+ = ", result.message)
+
+
+def test_a_free_parameter_gives_a_condition():
+    (claim,) = find(["gatmiry2024/theorem-1"])
+    result = verify(claim, activation=activation_of("z**3 + a*z"))
+    assert (result.verdict, result.condition) == (Verdict.HOLDS, "a > 0")
+
+
+# --------------------------------------------------------------- enumeration
+
+
+def test_real_points_are_counted_exactly():
+    x, y = sympy.symbols("x y")
+    assert count_real_points([x**2 - 2, y**2 - 3], [x, y]) == 4
+    assert count_real_points([x**3 - 2], [x]) == 1
+    assert count_real_points([(x - 1) ** 2], [x]) == 1  # distinct ones
+    assert count_real_points([x, x - 1], [x]) == 0
+    # a real point that is close to another, and a pair that just misses the line
+    assert count_real_points([x * (x - sympy.Rational(1, 10**12))], [x]) == 2
+    assert count_real_points([x**2 + sympy.Rational(1, 10**24)], [x]) == 0
+    with pytest.raises(InfinitelyManyError, match="y takes infinitely many"):
+        count_real_points([x**2 - 1], [x, y])
+
+
+def test_the_count_is_that_of_a_case_by_case_solution():
+    # φ = z³/6 − z, y = 1/2, two neurons.  Each has φ'(z) = 0, so z = ±√2, or z = α/4.
+    f, target, edge = Z**3 / 6 - Z, sympy.Rational(1, 2), sympy.sqrt(2)
+
+    def solutions(output):
+        roots = sympy.Poly(f - output, Z).nroots()
+        return sum(1 for root in roots if abs(sympy.im(root)) < 1e-9)
+
+    collapsed = solutions(target / 2)
+    stuck = [solutions((target - f.subs(Z, at)).evalf(30)) for at in (edge, -edge)]
+    assert real_critical_points(f, target, 2) == (collapsed + 2 * sum(stuck), collapsed)
+    assert (collapsed, stuck) == (3, [1, 3])
+
+
+# --------------------------------------------------------------- the command
+
+
+def theory(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "theory", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+        **options,
+    )
+
+
+def test_a_line_per_statement(capsys):
+    assert main(["gatmiry2024/lemma-3", "gatmiry2024/lemma-6", "--jobs", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        r"HOLDS +gatmiry2024/lemma-3 +all n, m +control fails, as it must +[\d.]+ s",
+        lines[0],
+    )
+    assert "2 statements: 2 HOLDS" in lines[-1]
+
+
+def test_json_is_the_same_as_data(capsys):
+    assert main(["relu", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [row["id"] for row in data] == [claim.id for claim in find(["relu"])]
+    assert all(row["verdict"] == "HOLDS" for row in data)
+    assert all(row["control"]["failed"] for row in data)
+
+
+def test_list_prints_the_claims(capsys):
+    assert main(["--list"]) == 0
+    out = capsys.readouterr().out
+    assert all(claim.id in out and claim.claim in out for claim in STATEMENTS)
+    assert main(["--list", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == len(STATEMENTS)
+
+
+def test_tanh_is_refused_with_the_bracket():
+    done = theory("gatmiry2024/theorem-1", "--activation", "tanh")
+    assert done.returncode == 3
+    assert "NOT_APPLICABLE" in done.stdout
+    assert "changes sign between z = 0.6584" in done.stdout
+
+
+def test_a_parameter_prints_its_condition():
+    done = theory("gatmiry2024/theorem-1", "--activation", "z**3 + a*z")
+    assert done.returncode == 0
+    assert "\n    if a > 0\n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing"], "no statement 'nothing'"),
+        (["gatmiry2024/theorem-3"], "Did you mean gatmiry2024/theorem-"),
+        (["--activation", "__import__('os')"], "only arithmetic"),
+        (["--activation", "z.real"], "only arithmetic"),
+        (["relu", "--activation", "sinh"], "no chosen statement takes --activation"),
+        (["--n", "0"], "'0' is not one of 1..4"),
+        (["--time-limit", "nan"], "not a positive time"),
+        (["relu", "--latex", "/nonexistent/x.tex"], "cannot write /nonexistent"),
+        (["relu", "--latex", "."], "cannot write ."),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_status_2(arguments, said):
+    done = theory(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_out_of_time_is_no_verdict(capsys):
+    assert main(["gatmiry2024/theorem-1-enumeration", "--time-limit", "0.2"]) == 3
+    assert "UNDECIDED" in capsys.readouterr().out
+
+
+def test_latex_is_written_whole(tmp_path, capsys):
+    file = tmp_path / "claims.tex"
+    arguments = ["gatmiry2024/theorem-1", "--activation", "z**3 + a*z"]
+    assert main([*arguments, "--n", "1", "--m", "2", "--latex", str(file)]) == 0
+    text = file.read_text("utf-8")
+    assert text.count(r"\begin{") == text.count(r"\end{")
+    assert r"a z + z^{3}" in text
+    assert "a > 0" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["claims.tex"]
+    capsys.readouterr()
