@@ -8,9 +8,9 @@ import pytest
 
 import manifold_flow as mf
 from manifold_flow.models.two_layer import TwoLayerNetwork
-from manifold_flow.verification import counterexamples, existence, small
 from manifold_flow.verification.evidence import CHECKS, examine
-from manifold_flow.verification.small import SmallNetwork, by_differences
+from manifold_flow.verification.gatmiry2024 import counterexamples, existence, small
+from manifold_flow.verification.gatmiry2024.small import SmallNetwork, by_differences
 from theory.statement import Verdict
 
 IDS = [
@@ -27,7 +27,6 @@ IDS = [
         "unreachable-target",
         "out-of-scope-activations",
         "top-eigenvalue-not-collapsed",
-        "global-geodesic-convexity-fails",
     )
 ]
 
@@ -87,9 +86,14 @@ def test_two_different_local_minima_for_more_samples_than_features():
     assert found["F at the end of start 3"] == pytest.approx(106.806, abs=1e-3)
 
 
-def test_the_radius_of_convexity_is_passed_by_far():
-    found = numbers(judged("global-geodesic-convexity-fails"))
-    assert found["delta*"] == pytest.approx(4.5, abs=1e-9)
+def test_global_geodesic_convexity_fails_by_the_noted_number():
+    network = SmallNetwork.through([[10.0, 1.0]], "cubic")
+    gradients = network.model.jacobian(network.point)[0]
+    tangent = [-gradients[1], gradients[0]]
+    assert network.hessian(tangent) == pytest.approx(-29.77, abs=5e-3)
+    evidence = judged("global-geodesic-convexity-fails")
+    assert evidence.verdict is Verdict.HOLDS
+    assert numbers(evidence)["delta*"] == pytest.approx(4.5, abs=1e-9)
 
 
 # --- planted errors -------------------------------------------------------------------
@@ -118,7 +122,6 @@ PLANTS = {
     "unreachable-target": (TwoLayerNetwork, "_check_reachable", lambda _: None),
     "out-of-scope-activations": (existence, "flattest_point", lambda _: None),
     "top-eigenvalue-not-collapsed": scaled(mf.HessianTopEigenvalue, "value", 1.001),
-    "global-geodesic-convexity-fails": HESSIAN,
 }
 
 

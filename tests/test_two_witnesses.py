@@ -286,6 +286,22 @@ def test_pl_rate(text, interval):
     assert defect([bounds.pl_rate(model, interval)], column([exact])) < DIGITS
 
 
+@pytest.mark.parametrize("interval", [(1.0, 10.0), (0.125, 3.0), (-2.0, -0.25)])
+@pytest.mark.parametrize("text", ["z**3/6 + z", "sinh(z)"])
+def test_gradient_within_which_the_trace_is_convex(text, interval):
+    """δ* = 2√μ min w_i a_j² min_I φ'²φ'''/|φ''| (theory notes 1.7)."""
+    a, phi = (2.0, -0.5), expressions.parse(text)
+    model = mf.TwoLayerNetwork(ROWS, [0.5, 0.25], 2, text, a, [1.0, 0.5], "sum")
+    low, high = map(sympy.Rational, interval)
+    bend = phi.diff(Z, 2) * sympy.sign(low)
+    least = smallest(phi.diff(Z) ** 2 * phi.diff(Z, 3) / bend, low, high)
+    mu = min((EXACT_ROWS * EXACT_ROWS.T).eigenvals(multiple=True))
+    w = min(sample_weights("sum", q=(1, sympy.Rational(1, 2))))
+    exact = 2 * sympy.sqrt(mu) * w * sympy.Rational(1, 4) * least
+    got = bounds.convexity_threshold(model, interval)
+    assert defect([got], column([exact])) < DIGITS
+
+
 def smallest(function, low, high):
     """Minimum over an interval: the ends and the exact critical points between."""
     derivative = sympy.together(function.diff(Z).rewrite(sympy.exp))

@@ -3,6 +3,8 @@
 from manifold_flow.verification.gatmiry2024 import (
     convergence,
     convexity,
+    counterexamples,
+    existence,
     extensions,
     normal_space,
     stationary_points,
@@ -11,6 +13,8 @@ from manifold_flow.verification.gatmiry2024 import (
 __all__ = [
     "convergence",
     "convexity",
+    "counterexamples",
+    "existence",
     "extensions",
     "normal_space",
     "stationary_points",

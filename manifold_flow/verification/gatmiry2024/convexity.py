@@ -281,14 +281,7 @@ def saddle() -> Control:
 
 def convexity_radius(instance: Instance, low: float, high: float) -> float:
     """Return δ* = 2√μ min w_i a_j² min_I φ'²φ'''/|φ''|."""
-    z = np.linspace(low, high, 4001)
-    _, slope, second, third = instance.model.activation.derivatives(z)
-    with np.errstate(divide="ignore"):
-        least = float((slope**2 * third / np.abs(second)).min())
-    smallest = float(instance.weights.min()) * float(
-        (instance.model.output_weights**2).min()
-    )
-    return 2 * np.sqrt(instance.mu) * smallest * least
+    return bounds.convexity_threshold(instance.model, (low, high))
 
 
 @check(

@@ -24,7 +24,7 @@ from manifold_flow.verification.evidence import (
     Refinement,
     check,
 )
-from manifold_flow.verification.small import (
+from manifold_flow.verification.gatmiry2024.small import (
     SmallNetwork,
     by_differences,
     collapses,

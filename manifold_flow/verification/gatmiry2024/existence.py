@@ -1,7 +1,7 @@
 """Counterexamples about minima, rates and functions other than the trace.
 
-As in :mod:`manifold_flow.verification.counterexamples`: own small networks, the loss
-Σ r², F = Tr ∇²L, and a control that restores the hypothesis.
+As in `counterexamples`: own small networks, the loss Σ r², F = Tr ∇²L, and a control
+that restores the hypothesis.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_flow.activations import Activation
-from manifold_flow.bounds import hessian_coefficients
 from manifold_flow.errors import EmptyManifoldError, HypothesisError
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.models.two_layer import TwoLayerNetwork
@@ -27,7 +26,7 @@ from manifold_flow.verification.evidence import (
     Refinement,
     check,
 )
-from manifold_flow.verification.small import (
+from manifold_flow.verification.gatmiry2024.small import (
     SmallNetwork,
     by_differences,
     collapses,
@@ -210,7 +209,7 @@ def _size_near_crossings(h: float) -> float:
 def top_eigenvalue_not_collapsed(_: Instance) -> Findings:
     """z* = (2, 4): moving the first outputs by ±ε lowers λ_max while F grows."""
     collapsed, moved = _correlated("cubic", 0.0), _correlated("cubic", 2.0)
-    _, slope, bend, third = collapsed.model.activation.derivatives([2.0, 4.0])
+    slope, bend, third = collapsed.model.activation.derivatives([2.0, 4.0])[1:]
     excess = float((bend**2 - slope * third).max())
     yield HypothesisCheck(
         "slope-not-log-convex",
@@ -258,40 +257,3 @@ def _second_variation(network: SmallNetwork) -> float:
     share = float(vectors[0, -1] ** 2)
     q = share * (values[-1] * second[0] / slope[0] + first[0] ** 2)  # K_11 = 1
     return float(8.0 * q)
-
-
-@check("gatmiry2024/global-geodesic-convexity-fails")
-def global_geodesic_convexity_fails(_: Instance) -> Findings:
-    """Far from the minimum, at z = (10, 1), F is concave along M: −29.77."""
-    network = SmallNetwork.through([[10.0, 1.0]], "cubic")
-    holds = network.model.activation.satisfies_hypotheses()
-    yield HypothesisCheck("increasing", holds, "phi', phi''' > 0 for z**3/6 + z")
-    normal = network.model.jacobian(network.point)[0]
-    tangent = np.array([-normal[1], normal[0]]) / np.linalg.norm(normal)
-    hessian = network.hessian(tangent)
-    yield Measurement("|Hess_M F + 29.77|", abs(hessian + 29.77), 0.005)
-    yield Measurement("Hess_M F along the unit tangent", hessian, 0.0)
-    gradient, radius = network.gradient_norm(network.point), _radius(network)
-    yield Number("delta*", radius)
-    yield Measurement("|grad_M F| (beyond delta*)", gradient, radius, ">=")
-
-    def along(h: float) -> float:
-        """F along a curve of M whose acceleration is normal."""
-        return network.trace(network.manifold.projection(network.point + h * tangent))
-
-    yield by_differences("Hess_M F", along, hessian, 0.1)
-    near = SmallNetwork.through([[2.0, 1.9]], "cubic")
-    inside = near.gradient_norm(near.point) <= _radius(near)
-    least = float(hessian_coefficients(near.model, near.point).min())
-    yield Control(
-        "at z = (2, 1.9), within delta*: the coefficients of Hess_M F are at least "
-        f"{least:.3g}",
-        failed=inside and least > 0,
-    )
-
-
-def _radius(network: SmallNetwork) -> float:
-    """δ* = 2 min φ'² φ'''/|φ''| over the interval of the z (n = 1, w = 1; §1.7)."""
-    z = np.linspace(network.point.min(), network.point.max(), 10_001)
-    _, slope, bend, third = network.model.activation.derivatives(z)
-    return float(2.0 * (slope**2 * third / np.abs(bend)).min())
