@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         stochastic_trace,
     )
     from manifold_flow.trajectory import Status, Trajectory, load
+    from manifold_flow.verification import Report, verify
 
 __all__ = [
     # data, activations, models
@@ -67,6 +68,8 @@ __all__ = [
     "Trajectory",
     "Status",
     "load",
+    "verify",
+    "Report",
     "references",
     "bounds",
     "errors",
@@ -98,6 +101,8 @@ _HOME = {
     "Trajectory": "trajectory",
     "Status": "trajectory",
     "load": "trajectory",
+    "verify": "verification",
+    "Report": "verification",
 }
 
 

@@ -18,6 +18,7 @@ from manifold_flow.errors import ActivationError, DataError, HypothesisError
 from manifold_flow.models.two_layer import TwoLayerNetwork
 
 __all__ = [
+    "convexity_threshold",
     "curvature_ratio",
     "hessian_coefficients",
     "local_rate",
@@ -128,6 +129,58 @@ def pl_rate(model: TwoLayerNetwork, interval: Interval) -> float:
     mu = float(np.linalg.eigvalsh(model.inputs_gram)[0])
     weight = float(sample_curvatures(model).min())
     return 2.0 * (4.0 * mu * weight * smallest * slope**2 * ratio)
+
+
+def convexity_threshold(model: TwoLayerNetwork, interval: Interval) -> float:
+    r"""Return δ*: where |grad_M S| <= δ*, the Hessian of S on M is positive.
+
+    :math:`\delta^* = 2 \sqrt\mu\, w_{\min}\, a_{\min}^2\,
+    \min_I \phi'^2 \phi''' / |\phi''|`; at such points with all z_ij in I,
+    :math:`\mathrm{Hess}_M S(u, u) \ge 2 \sum_{ij} w_i a_j^2 \phi'\phi'''
+    (x_i^T u_j)^2` (theory notes §1.7).
+
+    Parameters
+    ----------
+    model : TwoLayerNetwork
+        With independent input rows.
+    interval : (float, float)
+        I, holding the preactivations of the point.
+
+    Returns
+    -------
+    float
+        δ*, in the model's own loss; infinity where φ'' = 0 on all of I.
+
+    Raises
+    ------
+    HypothesisError
+        If the rows are dependent, or φ''' > 0 fails on I.
+
+    Examples
+    --------
+    >>> model = TwoLayerNetwork([[1.0]], [3.0], 2, "cubic", loss="sum")
+    >>> convexity_threshold(model, (1.0, 10.0))
+    4.5
+    """
+    _need_independent_rows(model)
+
+    def bending(z: Array) -> Array:
+        _, slope, second, third = model.activation.derivatives(z)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            quotient: Array = slope**2 * third / np.abs(second)
+        return quotient
+
+    least = _minimum(bending, interval)
+    if not least > 0:
+        raise HypothesisError(
+            f"{model.activation.name} has min phi'^2 phi'''/|phi''| = {least:.3g} on "
+            f"[{interval[0]:.4g}, {interval[1]:.4g}]; local convexity needs it "
+            "positive. Use an activation with phi', phi''' > 0 there."
+        )
+    smallest = float((model.output_weights**2).min())
+    mu = float(np.linalg.eigvalsh(model.inputs_gram)[0])
+    weight = float(sample_curvatures(model).min())
+    return 2.0 * float(np.sqrt(mu)) * weight * smallest * least
 
 
 def local_rate(model: TwoLayerNetwork, flattest: Array) -> float:

@@ -140,8 +140,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog="manifold-flow",
         description="Limiting flows of training algorithms on the zero-loss manifold.",
-        epilog="Exit status: 0 done, 2 unusable input or output, 4 numerical failure "
-        "or interruption.",
+        epilog="Exit status: 0 done or holds, 1 violated, 2 unusable input or output, "
+        "3 no verdict, 4 numerical failure or interruption.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version")
@@ -149,6 +149,7 @@ def _parser() -> Parser:
     parsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_demo(parsers)
     _add_flow(parsers)
+    _add_verify(parsers)
     _add_doctor(parsers)
     return parser
 
@@ -207,6 +208,28 @@ def _add_flow(parsers: Any) -> None:
     add("--seed", type=int, default=0, help="of data and start")
     add("--out", metavar="RUN.npz", help="save the trajectory")
     command.set_defaults(command=command)
+
+
+def _add_verify(parsers: Any) -> None:
+    add = _add_command(
+        parsers, "verify", commands.verify, "check theorems in symbols and in numbers"
+    ).add_argument
+    add(
+        "statements",
+        nargs="*",
+        metavar="STATEMENT",
+        help="ids or groups, see `python -m theory --list`; gatmiry2024 without",
+    )
+    add("--n", type=int, default=3, help="number of samples, unless from a file")
+    add("--width", "--m", type=int, default=4, help="number of neurons")
+    add("--d", type=int, default=5, help="number of features (gaussian, uniform)")
+    add("--starts", type=int, default=3, help="random points of M to start from")
+    add("--seed", type=int, default=0, help="of data, starts and probes")
+    add("--activation", help="a name, or an expression in z; cubic without")
+    add("--data", default="gaussian", help="gaussian, uniform, digits, or a file")
+    add("--slow-time", type=float, help="where flows end; at stationarity without")
+    add("--no-symbolic", action="store_true", help="numbers only")
+    add("--out", metavar="FILE.html", help="write a page with a card a statement")
 
 
 def _add_doctor(parsers: Any) -> None:

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from manifold_flow.sharpness import Sharpness
     from manifold_flow.trajectory import Trajectory
 
-__all__ = ["MODELS", "NUMERICAL_FAILURE", "SHARPNESS", "demo", "doctor", "flow"]
+__all__ = [
+    "MODELS",
+    "NUMERICAL_FAILURE",
+    "SHARPNESS",
+    "demo",
+    "doctor",
+    "flow",
+    "verify",
+]
 
 NUMERICAL_FAILURE = 4
 SHARPNESS = {
@@ -188,6 +196,54 @@ def _flow_text(path: Trajectory, summary: dict[str, Any]) -> str:
     if summary["out"] is not None:
         lines.append(f"saved {summary['out']}")
     return "\n".join(lines)
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Judge statements, print a line for each, and return the verdicts' status.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        Of the command ``verify``.
+
+    Returns
+    -------
+    int
+        Exit status 0 all hold, 1 one is violated, 3 no verdict on one.
+    """
+    import numpy as np
+
+    import manifold_flow as mf
+    from manifold_flow import storage
+    from manifold_flow.solvers.progress import reporter
+
+    if options.out is not None:
+        storage.refuse_unwritable(options.out)
+    seed = np.random.SeedSequence(_seed(options))
+    drawn = options.data in ("gaussian", "uniform")
+    model = None
+    if not drawn:
+        inputs, targets = _data(options, seed.spawn(1)[0])
+        phi = "cubic" if options.activation is None else options.activation
+        model = mf.TwoLayerNetwork(inputs, targets, options.width, phi)
+    report = mf.verify(
+        options.statements or "gatmiry2024",
+        model=model,
+        n=options.n,
+        m=options.width,
+        d=options.d,
+        starts=options.starts,
+        activation=options.activation,
+        design=options.data if drawn else "gaussian",
+        rng=seed,
+        slow_time=options.slow_time,
+        symbolic=not options.no_symbolic,
+        progress=reporter(False if options.quiet else None),
+    )
+    if options.out is not None:
+        report.to_html(options.out)
+    print(json.dumps(report.as_data()) if options.json else report)
+    return report.exit_code
 
 
 # --- demo and doctor ------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from manifold_flow import storage
 
-__all__ = ["Picture", "write_report"]
+__all__ = ["Card", "Picture", "write_report"]
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -30,6 +30,7 @@ main {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr
        gap: 2rem; }}
 figure {{ margin: 0; }} img {{ width: 100%; height: auto; }}
 figcaption {{ font-size: .92rem; color: #444; }}
+section {{ border-top: 2px solid #ddd; padding-top: 1rem; overflow-wrap: anywhere; }}
 footer {{ margin-top: 2rem; font-size: .85rem; color: #666; }}
 </style>
 </head>
@@ -42,6 +43,7 @@ footer {{ margin-top: 2rem; font-size: .85rem; color: #666; }}
 <main>
 {figures}
 </main>
+{cards}
 <footer>{footer}</footer>
 </body>
 </html>
@@ -65,6 +67,23 @@ class Picture:
     png: str
 
 
+@dataclass(frozen=True)
+class Card:
+    """A heading, a sentence and a table of its own.
+
+    Attributes
+    ----------
+    title, text : str
+        Plain text; escaped.
+    lines : mapping of str to str
+        Rows, name and value.
+    """
+
+    title: str
+    text: str
+    lines: Mapping[str, str]
+
+
 def write_report(
     path: str | Path,
     title: str,
@@ -72,6 +91,8 @@ def write_report(
     table: Mapping[str, str],
     pictures: Sequence[Picture],
     footer: str = "",
+    *,
+    cards: Sequence[Card] = (),
 ) -> Path:
     """Write the page; every text is escaped.
 
@@ -89,24 +110,37 @@ def write_report(
         Shown side by side where there is room.
     footer : str
         Small print: versions, commit.
+    cards : sequence of Card
+        Below the pictures, one under the other.
 
     Returns
     -------
     Path
         The file written.
     """
-    rows = "\n".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
-        for name, value in table.items()
-    )
     page = PAGE.format(
         title=escape(title),
         paragraphs="\n".join(f"<p>{escape(text)}</p>" for text in paragraphs),
-        rows=rows,
+        rows=_rows(table),
         figures="\n".join(_figure(picture) for picture in pictures),
+        cards="\n".join(_card(card) for card in cards),
         footer=escape(footer),
     )
     return storage.write_text(path, page)
+
+
+def _rows(table: Mapping[str, str]) -> str:
+    return "\n".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
+        for name, value in table.items()
+    )
+
+
+def _card(card: Card) -> str:
+    return (
+        f"<section><h2>{escape(card.title)}</h2><p>{escape(card.text)}</p>"
+        f"<table>\n{_rows(card.lines)}\n</table></section>"
+    )
 
 
 def _figure(picture: Picture) -> str:

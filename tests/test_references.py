@@ -365,6 +365,10 @@ class TestBounds:
             bounds.pl_rate(model, (-1.0, 1.0))
         with pytest.raises(HypothesisError, match="lambda_min"):
             bounds.pl_rate(MODELS["dependent"](), (-1.0, 1.0))
+        with pytest.raises(HypothesisError, match="needs it positive"):
+            bounds.convexity_threshold(model, (0.1, 1.0))
+        with pytest.raises(HypothesisError, match="lambda_min"):
+            bounds.convexity_threshold(MODELS["dependent"](), (-1.0, 1.0))
         with pytest.raises(HypothesisError, match="equal output weights"):
             bounds.local_rate(
                 MODELS["signed-weighted"](),
