@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator
 
 from manifold_flow._compat import import_geomstats
+from manifold_flow.arrays import as_real, refuse_too_large
 from manifold_flow.checks import Rng, count, generator, positive
 from manifold_flow.errors import (
     DataError,
@@ -104,7 +105,7 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         bool array, shape (...,)
             The verdicts.
         """
-        point = np.asarray(point, dtype=float)
+        point = as_real("point", point)
         if point.shape[-1:] != self.shape:
             return np.zeros(point.shape[:-1], dtype=bool)
 
@@ -142,7 +143,7 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
             If no zero of the residual is reached; carries the iteration log.
         """
         return self._batched(
-            partial(gauss_newton, self.model), np.array(point, dtype=float)
+            partial(gauss_newton, self.model), as_real("point", point).copy()
         )
 
     def random_point(
@@ -171,7 +172,7 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         RankDeficientJacobianError
             If the point reached is not regular.
         """
-        count("n_samples", n_samples)
+        refuse_too_large("the points", count("n_samples", n_samples), *self.shape)
         positive("bound", bound)
         source = generator(rng)
         points = [self._random_point(bound, source) for _ in range(n_samples)]
@@ -196,7 +197,7 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         array, shape (p,) or (n_samples, p)
             Tangent vectors.
         """
-        count("n_samples", n_samples)
+        refuse_too_large("the vectors", count("n_samples", n_samples), *self.shape)
         size = self.shape if n_samples == 1 else (n_samples, *self.shape)
         here = self.linearize(base_point)
         draws = generator(rng).standard_normal(size)
@@ -206,7 +207,7 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
 
     def linearize(self, point: ArrayLike) -> Linearization:
         """Return the model seen from one point, shape (p,)."""
-        point = np.asarray(point, dtype=float)
+        point = as_real("point", point)
         if point.shape != self.shape:
             raise ShapeError("point", self.shape, point.shape)
         if not np.isfinite(point).all():
@@ -218,7 +219,8 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
 
     def tolerance(self, point: Array) -> float:
         r"""Return 1e-10 · max(1, max_i |∇r_i| |θ|), what "on M" means at a point."""
-        return 1e-10 * residual_scale(self.linearize(point), point)
+        here = self.linearize(point)
+        return 1e-10 * residual_scale(here, as_real("point", point))
 
     def regular_point(self, point: ArrayLike) -> RegularPoint:
         """Report rank, extreme singular values and condition of J at a point."""
@@ -253,6 +255,7 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         array, shape (p,)
             Tangent vector.
         """
+        require("f", f, Sharpness, "Pass mf.HessianTrace().")
         here = self.linearize(x)
         return here.tangent_part(f.gradient(here))
 
@@ -274,6 +277,7 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         scipy.sparse.linalg.LinearOperator, shape (p, p)
             Zero on the normal space; products cost one Hessian-vector product each.
         """
+        require("f", f, Sharpness, "Pass mf.HessianTrace().")
         here = self.linearize(x)
         multipliers = here.multipliers(f.gradient(here))
 
@@ -292,7 +296,7 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
 
     def _batched(self, function: Callable[..., Any], *arrays: Array) -> Any:
         """Apply a function of single points along broadcast leading dimensions."""
-        converted = [np.asarray(a, dtype=float) for a in arrays]
+        converted = [as_real("point or vector", a) for a in arrays]
         for array in converted:
             if array.shape[-1:] != self.shape:
                 raise ShapeError("point", ("...", *self.shape), array.shape)

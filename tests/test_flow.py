@@ -22,6 +22,8 @@ from manifold_flow.errors import (
     UnknownKeywordError,
     UnknownNameError,
 )
+from manifold_flow.solvers.path import Observation, Path
+from manifold_flow.solvers.stationarity import Floor
 
 METHODS = ["RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA"]
 
@@ -186,6 +188,17 @@ def test_times_far_beyond_stationarity_are_returned_by_explicit_methods_too(flow
     end = mf.integrate(flow, path.points[0], late, method="RK45", rtol=1e-5, atol=1e-7)
     assert end.times.tolist() == late
     assert relative(end.end, path.end) < 1e-5
+
+
+@pytest.mark.parametrize("method", ["auto", "BDF", "Radau"])
+def test_a_path_at_rest_is_not_integrated_further(flow, start, path, method):
+    """At steps of 1e11 rounding of the velocity is all an implicit method sees."""
+    late = mf.integrate(flow, start, [1.0, 1e6, 1e12], method=method, max_steps=1000)
+    assert late.status is mf.Status.COMPLETED
+    assert late.times.tolist() == [1.0, 1e6, 1e12]
+    assert (late.points[1] == late.points[2]).all()
+    assert relative(late.end, path.end) < 1e-6
+    assert relative(late.points[0], path.end) > 1e-3  # the control: it did move
 
 
 def test_a_run_cut_in_two_is_the_same_run(flow, start):
@@ -442,6 +455,16 @@ def test_explicit_methods_name_their_floor(flow, start):
     assert partial.status is mf.Status.OUT_OF_BUDGET
     assert not partial.success
     assert partial.gradient_norm[-1] < 1e-3 * partial.gradient_norm[0]
+
+
+@pytest.mark.parametrize(("hovers", "advice"), [(True, "LSODA"), (False, "rtol")])
+def test_the_advice_at_a_floor_is_not_the_method_that_was_used(hovers, advice):
+    seen, path = Observation(1.0, 1e-3, 1.0, 0.0, 1.0, 1.0), Path()
+    floor = Floor(seen, 1e-8, hovers=hovers)
+    assert [floor.reached(seen, path) for _ in range(1000)] == [False] * 999 + [True]
+    assert path.status is mf.Status.OUT_OF_BUDGET
+    assert advice in path.message
+    assert "auto" not in path.message
 
 
 def test_a_budget_of_steps_keeps_the_path(flow, start):

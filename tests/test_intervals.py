@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import time
 
 import mpmath
 import numpy as np
@@ -11,9 +13,11 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from manifold_flow.activations import Activation
 from manifold_flow.errors import DataError
 from manifold_flow.intervals import SignDecision, decide_sign
 from manifold_flow.intervals.arithmetic import UndefinedError, enclosure
+from manifold_flow.intervals.patience import within
 from manifold_flow.intervals.roots import sign_by_roots
 from theory.expressions import parse
 
@@ -242,3 +246,36 @@ class TestEnclosures:
         enclose = enclosure(sympy.gamma(Z))
         with pytest.raises(UndefinedError):
             enclose((1.0, 2.0))
+
+
+class TestPatience:
+    """No formula is worth more than seconds."""
+
+    @pytest.mark.parametrize(
+        ("text", "verdict"),
+        [
+            ("gelu(tanh(gelu(tanh(z))))", False),
+            ("tanh(gelu(tanh(z)))", False),
+            ("sinh(tanh(gelu(z)))*exp(-z**2)", False),
+            # would be exact, from a polynomial of degree 465
+            ("(exp(z/3) + exp(z/5) + exp(z/7))**6/(1 + exp(z/11))", None),
+        ],
+    )
+    def test_nested_formulas_are_given_up_or_settled_soon(self, text, verdict):
+        began = time.monotonic()
+        assert Activation.of(text).satisfies_hypotheses() is verdict
+        assert time.monotonic() - began < 25.0  # took minutes, or did not end
+
+    def test_a_computation_without_end_is_left(self):
+        def endless():
+            while True:
+                parse("z")
+
+        hook = sys.getprofile()
+        assert within(0.05, endless) is None
+        assert within(5.0, lambda: "done") == "done"
+        assert sys.getprofile() is hook
+
+    def test_errors_pass_through(self):
+        with pytest.raises(ZeroDivisionError):
+            within(5.0, lambda: 1 / 0)

@@ -10,6 +10,7 @@ from cases import MODELS, two_layer
 from laws import ManifoldLaws, relative
 from manifold_flow._compat import import_geomstats
 from manifold_flow.errors import (
+    ArgumentError,
     DataError,
     ProjectionError,
     RankDeficientJacobianError,
@@ -195,3 +196,34 @@ def test_a_users_function_in_a_file_of_its_own(tmp_path, monkeypatch):
     assert (manifold.dim, path.status) == (7, mf.Status.COMPLETED)
     assert path.sharpness[0] > path.sharpness[1] > path.sharpness[2]
     assert np.abs(my_model.residual(path.end)).max() < 1e-12
+
+
+NO_POINTS = {"text": "abc", "complex": [1.0 + 1j, 0.0], "ragged": [[1.0], [1.0, 2.0]]}
+
+
+@pytest.mark.parametrize("point", NO_POINTS.values(), ids=NO_POINTS)
+@pytest.mark.parametrize(
+    "method",
+    ["projection", "linearize", "tolerance", "submersion", "belongs", "normal_basis"],
+)
+def test_what_is_no_array_of_real_numbers_is_refused(method, point):
+    manifold = circle()
+    with pytest.raises(DataError, match="not an array of real numbers"):
+        getattr(manifold, method)(point)
+    getattr(manifold, method)([1, 0])  # the control: integers are numbers
+
+
+@pytest.mark.parametrize("n_samples", [10**9, 10**12])
+def test_more_points_than_memory_are_refused_at_once(n_samples):
+    manifold = circle()
+    with pytest.raises(DataError, match="refused before memory is allocated"):
+        manifold.random_point(n_samples)
+    with pytest.raises(DataError, match="refused before memory is allocated"):
+        manifold.random_tangent_vec(np.array([1.0, 0.0]), n_samples)
+
+
+def test_derivatives_of_what_is_no_sharpness_are_refused():
+    manifold = circle()
+    for derivative in (manifold.riemannian_gradient, manifold.riemannian_hessian):
+        with pytest.raises(ArgumentError, match="where a Sharpness is needed"):
+            derivative("trace", [1.0, 0.0])

@@ -374,3 +374,10 @@ class TestBounds:
                 MODELS["signed-weighted"](),
                 np.ones(MODELS["signed-weighted"]().n_params),
             )
+
+
+def test_the_closed_form_of_another_model_is_refused():
+    model = two_layer()
+    start = mf.ZeroLossManifold(model).random_point(rng=0)
+    with pytest.raises(HypothesisError, match="known for DiagonalLinearNetwork"):
+        mf.references.exact_flow(model, start, [1.0])

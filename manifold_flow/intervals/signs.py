@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from manifold_flow.errors import DataError
 from manifold_flow.intervals.arithmetic import Interval, UndefinedError, enclosure
+from manifold_flow.intervals.patience import within
 from manifold_flow.intervals.roots import everywhere_smooth, sign_by_roots
 
 __all__ = ["SignDecision", "decide_sign"]
@@ -67,8 +68,9 @@ def decide_sign(
 ) -> SignDecision:
     """Decide the sign of a SymPy expression of one real symbol on [low, high].
 
-    Tried in turn: counting real roots of a polynomial in z or exp(g z); SymPy's
-    assumptions (only their "yes" counts); interval arithmetic with bisection.
+    Tried in turn: enclosures at some points, which settle most sign changes; counting
+    real roots of a polynomial in z or exp(g z); SymPy's assumptions (only their "yes"
+    counts); interval arithmetic with bisection.
 
     Parameters
     ----------
@@ -79,7 +81,7 @@ def decide_sign(
     max_boxes : int
         Largest number of intervals the bisection examines.
     time_limit : float
-        Seconds after which the bisection gives up.
+        Seconds after which each of the last three gives up.
 
     Returns
     -------
@@ -106,18 +108,23 @@ def decide_sign(
     if len(expression.free_symbols) > 1:
         names = ", ".join(sorted(map(str, expression.free_symbols)))
         raise DataError(f"a sign needs one variable, and this depends on {names}.")
-    exact = sign_by_roots(expression, low, high)
-    if exact is not None:
-        sign, witness = exact
-        if witness is not None:
-            witness = max(low, witness[0]), min(high, witness[1])
-        return SignDecision(sign, low, high, witness, "real roots counted exactly")
+    bisection = _Bisection(expression, low, high)
     return (
-        _assumed(expression, low, high)
-        or _Bisection(
-            expression, low, high, max_boxes, time.monotonic() + time_limit
-        ).decide()
+        bisection.at_points()
+        or within(time_limit, _counted, expression, low, high)
+        or within(time_limit, _assumed, expression, low, high)
+        or bisection.decide(max_boxes, time_limit)
     )
+
+
+def _counted(expression: Any, low: float, high: float) -> SignDecision | None:
+    exact = sign_by_roots(expression, low, high)
+    if exact is None:
+        return None
+    sign, witness = exact
+    if witness is not None:
+        witness = max(low, witness[0]), min(high, witness[1])
+    return SignDecision(sign, low, high, witness, "real roots counted exactly")
 
 
 def _assumed(expression: Any, low: float, high: float) -> SignDecision | None:
@@ -139,22 +146,23 @@ def _assumed(expression: Any, low: float, high: float) -> SignDecision | None:
 class _Bisection:
     """Breadth-first bisection; a sign seen at a point counts only if it is proved."""
 
-    def __init__(
-        self,
-        expression: Any,
-        low: float,
-        high: float,
-        max_boxes: int,
-        deadline: float,
-    ) -> None:
+    def __init__(self, expression: Any, low: float, high: float) -> None:
         self.enclose = enclosure(expression)
         self.low, self.high = low, high
-        self.max_boxes, self.deadline = max_boxes, deadline
         self.seen: dict[int, float] = {}  # sign -> a point where it is proved
 
-    def decide(self) -> SignDecision:
+    def at_points(self) -> SignDecision | None:
+        """Decide where points are enough: opposite signs, or an interval of one."""
         for point in _grid(self.low, self.high):
             self.look(point)
+        if self.changes():
+            return self.answer("changes", "opposite signs proved", self.bracket())
+        if self.low == self.high and self.seen:
+            return self.answer(self.common_sign(), "enclosed at this point")
+        return None
+
+    def decide(self, max_boxes: int, time_limit: float) -> SignDecision:
+        deadline = time.monotonic() + time_limit
         boxes = deque([(self.low, self.high)])
         examined = 0
         while boxes and not self.changes():
@@ -164,7 +172,7 @@ class _Bisection:
             if sign is not None:
                 self.seen.setdefault(sign, _finite_point(box))
                 continue
-            if examined > self.max_boxes or time.monotonic() > self.deadline:
+            if examined > max_boxes or time.monotonic() > deadline:
                 return self.answer("undecided", f"gave up after {examined} boxes", box)
             if _is_smallest(box):
                 return self.answer("undecided", "kink, pole, or too close to zero", box)

@@ -21,6 +21,7 @@ from manifold_flow.checks import slow_times
 from manifold_flow.errors import (
     ConvergenceError,
     DataError,
+    HypothesisError,
     OffManifoldError,
     ShapeError,
 )
@@ -92,6 +93,8 @@ def exact_flow(
     ------
     DataError
         If an entry of the start is 0 or not finite, or the times do not increase.
+    HypothesisError
+        For another model.
     OffManifoldError
         If the start has loss.
     RankDeficientJacobianError
@@ -210,6 +213,11 @@ class _GradedLeastSquares:
 
 
 def _checked_start(model: DiagonalLinearNetwork, start: ArrayLike) -> Array:
+    if not isinstance(model, DiagonalLinearNetwork):
+        raise HypothesisError(
+            f"the closed form is known for DiagonalLinearNetwork, not for {model!r}. "
+            "Follow the flow with mf.integrate instead."
+        )
     begin = as_finite("start", start, 1)
     if begin.shape != (model.n_params,):
         raise ShapeError("start", (model.n_params,), begin.shape)

@@ -11,32 +11,25 @@ from __future__ import annotations
 import time as clock
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import scipy.integrate as ode
 from numpy.typing import NDArray
 
-from manifold_flow.errors import (
-    ConvergenceError,
-    DegenerateEigenvalueError,
-    NonFiniteError,
-)
 from manifold_flow.solvers.edge import BREAKDOWN, Edge
-from manifold_flow.solvers.path import Constraint, Floor, Limits, Observation, Path
+from manifold_flow.solvers.path import Constraint, Limits, Observation, Path
 from manifold_flow.solvers.progress import Report
-from manifold_flow.solvers.stationarity import Stationarity
+from manifold_flow.solvers.stationarity import Floor, Stationarity
 from manifold_flow.solvers.status import Status
+from manifold_flow.solvers.stepper import Stepper
 from manifold_flow.solvers.threads import small_problem_on_one_thread
 
 __all__ = ["follow"]
 
 Array = NDArray[np.float64]
 
-#: after so many eightfold smaller restarts at one time the velocity is given up
-MAX_RESTARTS = 30
-#: solvers that iterate with a Jacobian of the velocity in Python
-NEWTON = (ode.Radau, ode.BDF)
+#: solvers that hover above the threshold of stationarity, limited by stability
+EXPLICIT = (ode.RK23, ode.RK45, ode.DOP853)
 
 
 def follow(  # noqa: PLR0913  # all but two are given by name
@@ -107,12 +100,13 @@ def follow(  # noqa: PLR0913  # all but two are given by name
         finally:
             report("")
     run.keep_last()
+    path.n_evaluations = run.stepper.n_evaluations
     path.seconds = clock.monotonic() - began
     return path
 
 
 class _Run:
-    """The solver, its restarts and its end conditions."""
+    """What is looked at after every step: what to keep, and when to end."""
 
     def __init__(
         self,
@@ -124,7 +118,6 @@ class _Run:
         constraint: Constraint,
         path: Path,
     ) -> None:
-        self.velocity, self.method = velocity, method
         self.limits, self.constraint, self.path = limits, constraint, path
         self.times = times
         self.pending = [] if times is None else list(times)
@@ -132,18 +125,19 @@ class _Run:
         self.seen = constraint.observe(start)
         self.edge = Edge(constraint, self.seen)
         self.stationarity = Stationarity(self.seen, limits.gtol)
-        self.trouble_since, self.restarts = -np.inf, 0
+        self.floor = Floor(self.seen, limits.rtol, hovers=method in EXPLICIT)
+        bound = np.inf if times is None else float(times[-1])
+        self.stepper = Stepper(
+            velocity, start, bound, method, limits, constraint.project
+        )
 
     def steps(self) -> Iterator[tuple[float, Array, Observation]]:
         """Yield (time, point, observation) after every accepted step."""
         self._keep_start()
         if self._arrived():
             return
-        solver: ode.OdeSolver | None = None
-        floor = Floor(self.seen, self.limits.rtol)
         while self.path.n_steps < self.limits.max_steps:
-            solver = self._advance(solver)
-            before = self.time
+            before, solver = self.time, self.stepper.step()
             self._look(solver)
             if self.edge.is_near(self.seen) and self.edge.is_past(self.point):
                 self._stop_at_rank_loss(solver, before)
@@ -153,13 +147,15 @@ class _Run:
                 self.path.end(Status.RANK_LOSS, self.edge.blocked(self.seen, step))
                 return
             self._keep_requested(solver)
+            if self.pending and self.stationarity.is_at_rest(self.seen):
+                self._rest()
             yield self.time, self.point, self.seen
             if self._arrived():
                 return
-            if self.times is None and floor.reached(self.seen, self.path):
+            if self.times is None and self.floor.reached(self.seen, self.path):
                 return
             if self.seen.residual > self.edge.largest_drift(self.seen):
-                solver = self._restart_projected(solver)
+                self.stepper.restart_on_manifold()
         self.path.end(
             Status.OUT_OF_BUDGET,
             f"max_steps={self.limits.max_steps} reached at slow time {self.time:.6g} "
@@ -216,6 +212,12 @@ class _Run:
             self.path.end(Status.STATIONARY, self.stationarity.words(self.seen))
         return True
 
+    def _rest(self) -> None:
+        """Keep this point at all times that are still asked for."""
+        for time in self.pending:
+            self.path.keep(time, self.point, self.constraint)
+        self.time, self.pending = self.pending[-1], []
+
     def _stop_at_rank_loss(self, solver: ode.OdeSolver, before: float) -> None:
         """Go back to the last regular point of the last step."""
         between = solver.dense_output()
@@ -225,91 +227,12 @@ class _Run:
         seen = self.constraint.observe(self.constraint.project(self.point))
         self.path.end(Status.RANK_LOSS, self.edge.reached(seen))
 
-    # --- steps ------------------------------------------------------------------------
-
-    def _guarded(self, time: float, point: Array) -> Array:
-        self.path.n_evaluations += 1
-        value = self.velocity(point)
-        if not np.isfinite(value).all():
-            raise NonFiniteError(
-                f"the velocity is not finite at slow time {time:.6g} "
-                f"(|point| = {np.linalg.norm(point):.3g})"
-            )
-        return value
-
-    def _solver(self, first_step: float | None) -> ode.OdeSolver:
-        options: dict[str, Any] = {"max_step": self.limits.max_step}
-        if self.method in NEWTON:
-            options["jac"] = self._differences
-        bound = np.inf if self.times is None else float(self.times[-1])
-        if first_step is not None:
-            options["first_step"] = min(first_step, bound - self.time)
-        return self.method(
-            self._guarded,
-            self.time,
-            self.point,
-            bound,
-            rtol=self.limits.rtol,
-            atol=self.limits.atol,
-            **options,
-        )
-
-    def _differences(self, time: float, point: Array) -> Array:
-        """Return the velocity's Jacobian by forward differences of one size.
-
-        SciPy's own enlarges a difference for ever where a column looks like rounding,
-        which near the edge of M ends in Newton matrices that do not converge.
-        """
-        here, step = self._guarded(time, point), np.sqrt(np.finfo(float).eps)
-        widths = step * np.maximum(np.abs(point), np.abs(point).mean())
-        columns = [
-            (self._guarded(time, point + shift) - here) / width
-            for shift, width in zip(np.diag(widths), widths, strict=True)
-        ]
-        return np.stack(columns, axis=1)
-
-    def _advance(self, solver: ode.OdeSolver | None) -> ode.OdeSolver:
-        """Take one step; restart eight times smaller where the velocity breaks down."""
-        width = self.limits.first_step if solver is None else solver.step_size
-        while True:
-            try:
-                # an overflow on the way is told by NonFiniteError, not by a warning
-                with np.errstate(all="ignore"):
-                    solver = self._solver(width) if solver is None else solver
-                    message = solver.step()
-                if solver.status != "failed":
-                    return solver
-                raise ConvergenceError(str(message))
-            except ConvergenceError as error:
-                if self._is_final(error):
-                    raise
-                # what the solver stumbles on is often its own distance from M
-                self.point = self.constraint.project(self.point)
-                width, solver = None, None
-            except BREAKDOWN as error:
-                if self._is_final(error):
-                    raise
-                width, solver = (width or 1e-3) / 8.0, None
-
-    def _is_final(self, error: Exception) -> bool:
-        """Whether breaking down so often without getting on means this is the end."""
-        if self.time > 1.01 * self.trouble_since:
-            self.trouble_since, self.restarts = self.time, 0
-        self.restarts += 1
-        # an eigenvalue crossing attracts the path; smaller steps would only chatter
-        crossing = isinstance(error, DegenerateEigenvalueError)
-        return crossing or self.restarts > MAX_RESTARTS
-
     def _look(self, solver: ode.OdeSolver) -> None:
         """Move to the accepted step."""
         self.seen = self.constraint.observe(solver.y)
         self.time, self.point = solver.t, solver.y.copy()
         self.path.n_steps += 1
         self.path.drift = max(self.path.drift, self.seen.residual)
-
-    def _restart_projected(self, solver: ode.OdeSolver) -> ode.OdeSolver:
-        self.point = self.constraint.project(self.point)
-        return self._solver(solver.step_size)
 
     def _keep_requested(
         self, solver: ode.OdeSolver, until: float | None = None

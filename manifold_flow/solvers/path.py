@@ -10,12 +10,9 @@ from numpy.typing import NDArray
 
 from manifold_flow.solvers.status import Status
 
-__all__ = ["Constraint", "Floor", "Limits", "Observation", "Path"]
+__all__ = ["Constraint", "Limits", "Observation", "Path"]
 
 Array = NDArray[np.float64]
-
-#: steps, at least, without a smaller gradient or sharpness that count as a floor
-STALL_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -141,34 +138,3 @@ class Path:
     def end(self, status: Status, message: str) -> None:
         """Say why the path ended."""
         self.status, self.message = status, message
-
-
-class Floor:
-    """Tells when a gradient has stopped falling above its threshold."""
-
-    def __init__(self, seen: Observation, rtol: float) -> None:
-        self.best, self.sharpness, self.since = seen.gradient_norm, seen.sharpness, 0
-        # off M the sharpness of a drifting path falls too, by as much as the tolerance
-        self.smallest_fall = 100.0 * rtol
-
-    def reached(self, seen: Observation, path: Path) -> bool:
-        """Take note of an accepted step; end the path where nothing falls any more."""
-        self.since += 1
-        fall = self.smallest_fall * abs(self.sharpness)
-        if (
-            seen.gradient_norm < 0.99 * self.best
-            or seen.sharpness < self.sharpness - fall
-        ):
-            self.best = min(self.best, seen.gradient_norm)
-            self.sharpness, self.since = seen.sharpness, 0
-        # half the run: an explicit method may need many small steps a per cent
-        if self.since < max(STALL_STEPS, path.n_steps // 2):
-            return False
-        path.end(
-            Status.OUT_OF_BUDGET,
-            f"the gradient norm stopped falling at its floor {self.best:.3g} for "
-            f"{self.since} steps, above the stationarity threshold. Explicit methods "
-            "hover there, and so does any method where S has a kink: use "
-            "method='auto', a smaller rtol, or a larger gtol",
-        )
-        return True

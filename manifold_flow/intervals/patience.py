@@ -1,0 +1,62 @@
+"""A budget of wall time for computations that cannot be asked to stop."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, ParamSpec, TypeVar
+
+__all__ = ["within"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _OutOfTime(BaseException):
+    """No Exception, or the computation might take it for one of its own."""
+
+
+def within(
+    seconds: float, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+) -> R | None:
+    """Return what a pure Python function returns, or None once its time is over.
+
+    SymPy has no budget of its own.  An alarm of the operating system would be the
+    caller's to set, and works in the main thread only; so the interpreter's profiling
+    hook looks at the clock at every call.
+
+    Parameters
+    ----------
+    seconds : float
+        The budget.
+    function : callable
+        Called with the other arguments.
+    *args, **kwargs
+        The arguments.
+
+    Returns
+    -------
+    object or None
+        Its result; None when out of time.
+
+    Examples
+    --------
+    >>> within(1.0, sum, [1, 2])
+    3
+    """
+    end, before = time.monotonic() + seconds, sys.getprofile()
+
+    def look(frame: FrameType, event: str, argument: Any) -> None:
+        # at Python calls only: leaving this function must not be interrupted
+        if event == "call" and time.monotonic() > end:
+            raise _OutOfTime
+
+    sys.setprofile(look)
+    try:
+        return function(*args, **kwargs)
+    except _OutOfTime:
+        return None
+    finally:
+        sys.setprofile(before)
