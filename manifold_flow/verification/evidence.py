@@ -375,7 +375,8 @@ def judge(findings: Iterable[Finding]) -> tuple[Verdict, str]:
     )
     for verdict, reasons in outcomes:
         if reasons:
-            return verdict, "; ".join(reasons)
+            more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+            return verdict, reasons[0] + more
     return Verdict.HOLDS, ""
 
 

@@ -52,7 +52,9 @@ def _positive(decision: SignDecision) -> bool | None:
 
 
 def _words(decision: SignDecision) -> str:
-    words = f"{decision.sign} on [{decision.low:g}, {decision.high:g}]"
+    sign = {"changes": "of changing sign", "undecided": "of undecided sign"}
+    words = sign.get(decision.sign, decision.sign)
+    words += f" on [{decision.low:g}, {decision.high:g}]"
     if decision.witness is not None:
         low, high = decision.witness
         words += f", bracket [{low:.6g}, {high:.6g}]"

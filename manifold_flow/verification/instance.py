@@ -139,11 +139,21 @@ class Instance:
         return self.value(point) - self.flattest_value
 
     def rounding(self, point: Array) -> float:
-        """Return how far rounding, and a point's own residual, may move the gap."""
-        here = self.model.linearize(point)
-        multipliers = here.multipliers(HessianTrace().gradient(here))
-        off = float(np.abs(multipliers) @ np.abs(here.residual))
-        return 64 * EPS * abs(self.value(point)) + off
+        """Return how far rounding may move the gap S − S* at a point."""
+        return self._rounding(point) + self._rounding(self.flattest)
+
+    def _rounding(self, point: Array) -> float:
+        """Bound the error of S: that of z, times the slopes, and that of being on M."""
+        model, here = self.model, self.model.linearize(point)
+        a, w = np.abs(model.output_weights), self.weights[:, None]
+        sizes = np.linalg.norm(model.unflatten(point)["weights"], axis=1)
+        error = 16 * EPS * np.linalg.norm(model.inputs, axis=1)[:, None] * sizes
+        slopes = 4 * w * a**2 * np.abs(here.slopes * here.second)
+        terms = np.abs(model.activation(model.features(point))) * a
+        missed = (np.abs(here.slopes) * a * error + 16 * EPS * terms).sum(axis=1)
+        multipliers = np.abs(here.multipliers(HessianTrace().gradient(here)))
+        off = float(multipliers @ (np.abs(here.residual) + missed))
+        return 64 * EPS * abs(self.value(point)) + float((slopes * error).sum()) + off
 
     def outputs(self, point: Array) -> Array:
         """Return u_ij = a_j φ(z_ij), shape (n, m)."""

@@ -34,7 +34,7 @@ from manifold_flow.verification.hypotheses import (
     interval,
     nonzero_weights,
 )
-from manifold_flow.verification.instance import Instance
+from manifold_flow.verification.instance import EPS, Instance
 
 Array = NDArray[np.float64]
 
@@ -42,12 +42,12 @@ Array = NDArray[np.float64]
 MEASURABLE = 1e-9
 
 
-@check("gatmiry2024/theorem-2", *PAPER, nonzero_weights, interval)
+@check("gatmiry2024/theorem-2", *PAPER, nonzero_weights)
 def theorem_2(instance: Instance) -> Findings:
     """|grad_M S|² ≥ 2c (S − S*), c = 4 μ w_min a_min² ρ1² min_I φ'''/φ'."""
-    rate = instance.pl_rate(instance.interval)
-    yield Number("2c on I", rate)
     for stations, path in zip(instance.stations, instance.paths, strict=True):
+        rate = instance.pl_rate(instance.hull(*(point for _, point in stations)))
+        yield Number("2c on what the flow has seen", rate)
         for _, point in stations:
             gap = instance.gap(point)
             if gap <= MEASURABLE * instance.flattest_value:
@@ -55,7 +55,9 @@ def theorem_2(instance: Instance) -> Findings:
             square = float(np.sum(instance.gradient(point) ** 2))
             own = instance.pl_rate(instance.hull(point))
             allowed = gap - instance.rounding(point)
-            yield Measurement("|grad|^2 / 2c, c on I", square / rate, allowed, ">=")
+            yield Measurement(
+                "|grad|^2 / 2c, c of the flow", square / rate, allowed, ">="
+            )
             yield Measurement("|grad|^2 / 2c, c here", square / own, allowed, ">=")
         yield from stationary_is_flattest(instance, path.end)
         stopped = instance.not_stationary(path)
@@ -133,39 +135,46 @@ def local_rate(instance: Instance) -> Findings:
     model = instance.model
     rate = bounds.local_rate(model, instance.flattest)
     yield Number("2 lambda_min(K diag(4 w phi' phi'''))", rate)
-    coarse, fine = (_measured_rate(instance, size) for size in (2e-2, 1e-2))
+    (coarse, _), (fine, noise) = (_measured_rate(instance, k) for k in (2.0, 1.0))
     # even in the displacement, because exchanging two neurons changes its sign
     limit = fine + (fine - coarse) / 3
-    yield Measurement(
-        "|rate of the flow / local rate - 1|", abs(limit / rate - 1), 1e-5
-    )
+    allowed = 1e-5 + noise + abs(fine - coarse) / fine
+    off = abs(limit / rate - 1)
+    yield Measurement("|rate of the flow / local rate - 1|", off, allowed)
     yield Refinement(
         "rate of the flow, displacement halved",
         abs(coarse / rate - 1),
         abs(fine / rate - 1),
         4.0,
-        floor=1e-6,
+        floor=1e-5 + noise,
     )
     wrong = rate / 2
     yield Control(
         f"2 in place of the 4: the flow's rate is {limit / wrong:.4f} of it",
-        failed=abs(limit / wrong - 1) > 1e-5,
+        failed=abs(limit / wrong - 1) > allowed,
     )
 
 
-def _measured_rate(instance: Instance, size: float) -> float:
-    """−d log |grad|²/dt along the slowest direction, over half an e-fold."""
+def _measured_rate(instance: Instance, factor: float) -> tuple[float, float]:
+    """−d log |grad|²/dt along the slowest direction, and its relative error."""
     model = instance.model
     stiffness = bounds.hessian_coefficients(model, instance.flattest)[:, 0]
     root = np.sqrt(stiffness)
     values, modes = np.linalg.eigh(root[:, None] * model.inputs_gram * root)
     slowest = modes[:, 0] / root
+    # the fast modes, excited at second order, weigh more by the ratio of the rates
+    size = factor * max(1e-6, 0.03 * values[0] / values[-1])
     start = instance.near_collapse(size, slowest / np.abs(slowest).max())
     flow = LimitingFlow(instance.manifold, HessianTrace())
-    time = 0.25 / values[0]
-    end = integrate(flow, start, [time], rtol=1e-11, atol=1e-13, progress=False).end
-    before, after = (np.sum(instance.gradient(x) ** 2) for x in (start, end))
-    return float(np.log(before / after) / time)
+    time, atol = 0.25 / values[0], 1e-13
+    end = integrate(
+        flow, start, [time], rtol=1e-11, atol=atol, time_limit=20.0, progress=False
+    ).end
+    before, after = (float(np.linalg.norm(instance.gradient(x))) for x in (start, end))
+    full = np.linalg.norm(HessianTrace().gradient(model.linearize(end)))
+    sizes = float(np.linalg.norm(end))
+    noise = (256 * EPS * (full + values[-1] * sizes) + 10 * atol * values[-1]) / after
+    return 2 * float(np.log(before / after)) / time, 4 * float(noise)
 
 
 @check("gatmiry2024/phase-one", increasing, independent_inputs, nonzero_weights)
