@@ -1,8 +1,8 @@
 """What fails when a hypothesis is dropped: each on its own small network.
 
 A statement holds when its failure is seen, and its control restores the hypothesis.
-The instance a user chose is not looked at.  All numbers are those of theory notes 1.13,
-in the loss Σ r²; F = Tr ∇²L.
+The instance a user chose is not looked at.  The loss is Σ r² and F = Tr ∇²L; the
+numbers are those of theory notes 1.13, but for the data with n > d, which are drawn.
 """
 
 from __future__ import annotations
