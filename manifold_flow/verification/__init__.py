@@ -137,7 +137,7 @@ def _children(rng: Rng) -> tuple[np.random.SeedSequence, np.random.SeedSequence]
 
 def _in_symbols(chosen: list[Any], model: TwoLayerNetwork | None) -> dict[str, Any]:
     """Return the symbolic results by id, computed in worker processes."""
-    from theory.__main__ import judge_all
+    from theory.judging import judge_all
 
     setting = {} if model is None else {"activation": model.activation.symbolic()}
     jobs = min(2, os.cpu_count() or 1, len(chosen))

@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from manifold_flow.errors import IntegrationError
 from manifold_flow.solvers.status import Status
@@ -272,11 +272,18 @@ def _tightness(measurement: Measurement) -> float:
     return -math.inf if measurement.holds is None else measurement.margin
 
 
-#: hypotheses and check of every statement that has a numerical one, by its id
-CHECKS: dict[str, tuple[tuple[Hypothesis, ...], Check]] = {}
+class Registered(NamedTuple):
+    """A check and the hypotheses that are looked at before it runs."""
+
+    needs: tuple[Hypothesis, ...]
+    run: Check
 
 
-def check(id: str, *needs: Hypothesis) -> Callable[[Check], Check]:
+#: every statement that has a numerical check, by its id
+CHECKS: dict[str, Registered] = {}
+
+
+def check(id: str, *needs: Hypothesis) -> Callable[[Check], Registered]:
     """Register a check under the id of its statement.
 
     Parameters
@@ -289,7 +296,7 @@ def check(id: str, *needs: Hypothesis) -> Callable[[Check], Check]:
     Returns
     -------
     callable
-        The decorator; it returns the check as it is.
+        The decorator; it returns the check with its hypotheses.
 
     Raises
     ------
@@ -297,11 +304,11 @@ def check(id: str, *needs: Hypothesis) -> Callable[[Check], Check]:
         If the id has a check already.
     """
 
-    def register(function: Check) -> Check:
+    def register(function: Check) -> Registered:
         if id in CHECKS:
             raise ValueError(f"{id} has two numerical checks")
-        CHECKS[id] = needs, function
-        return function
+        CHECKS[id] = Registered(needs, function)
+        return CHECKS[id]
 
     return register
 
@@ -320,11 +327,11 @@ def examine(id: str, instance: Instance) -> Evidence:
     -------
     Evidence
     """
-    needs, function = CHECKS[id]
+    needs, run = CHECKS[id]
     started = time.perf_counter()
     found: list[Finding] = []
     try:
-        for finding in chain((need(instance) for need in needs), function(instance)):
+        for finding in chain((need(instance) for need in needs), run(instance)):
             found.append(finding)
             if isinstance(finding, HypothesisCheck) and finding.holds is not True:
                 break
