@@ -75,6 +75,7 @@ class Scope(Enum):
     FIXED_SIZE = "fixed size, all values"
     THIS_ACTIVATION = "this activation"
     RANDOM_POINTS = "random exact points"
+    INSTANCE = "one instance"
 
 
 class Undecided(Exception):
