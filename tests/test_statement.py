@@ -158,7 +158,7 @@ def test_out_of_time_is_undecided():
 )
 def test_hypotheses_on_the_activation_are_decided_first(decision, verdict):
     asked = (Hypothesis("signs", "φ' > 0", lambda activation: decision),)
-    result = verify(declared(hypotheses=asked), activation=x)
+    result = verify(declared(hypotheses=asked, any_activation=True), activation=x)
     assert result.verdict is verdict
     assert result.condition == ("x > 0" if decision.condition is not None else None)
     if verdict is not Verdict.HOLDS:
@@ -170,7 +170,7 @@ def test_a_failing_hypothesis_outweighs_an_open_one():
         Hypothesis("open", "?", lambda activation: Decision(None, "open")),
         Hypothesis("fails", "no", lambda activation: Decision(False, "fails")),
     )
-    result = verify(declared(hypotheses=asked), activation=x)
+    result = verify(declared(hypotheses=asked, any_activation=True), activation=x)
     assert (result.verdict, result.message) == (Verdict.NOT_APPLICABLE, "fails: fails")
 
 

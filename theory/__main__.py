@@ -6,6 +6,7 @@ Exit status: 0 all hold, 1 one is violated, 2 unusable input, 3 no verdict on on
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -29,6 +30,7 @@ __all__ = ["main"]
 UNUSABLE_INPUT = 2
 NO_VERDICT = 3
 LARGEST_SIZE = 4
+MAX_JOBS = 64
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments : sequence of str, optional
         Those of the process by default.
     """
+    _make_output_robust()
     options = _parser().parse_args(arguments)
     try:
         chosen = find(options.statements)
@@ -73,7 +76,8 @@ def _run(
         ):
             if not options.json:
                 claim = chosen[len(results)]
-                print("\n".join(as_lines(claim, result)), flush=True)
+                lines = as_lines(claim, result, with_assumptions=bool(setting))
+                print("\n".join(lines), flush=True)
             results.append(result)
             _progress(len(results), len(chosen))
     except KeyboardInterrupt:
@@ -86,6 +90,16 @@ def _run(
     if options.latex is not None:
         write_latex(options.latex, as_latex(pairs, setting))
     return exit_code(results) if len(results) == len(chosen) else NO_VERDICT
+
+
+def _make_output_robust() -> None:
+    """Print Greek letters anywhere, and nowhere where there is no output."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, io.StringIO())
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _forget_output() -> None:
@@ -133,13 +147,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--latex", metavar="FILE", help="write the claims and verdicts as LaTeX")
     add("--time-limit", type=_seconds, default=60.0, help="seconds per statement")
     cores = min(2, os.cpu_count() or 1)
-    add("--jobs", type=_size, default=cores, help="processes")
+    add("--jobs", type=_count, default=cores, help="processes")
     return parser
 
 
 def _size(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= LARGEST_SIZE:
         raise argparse.ArgumentTypeError(f"{text!r} is not one of 1..{LARGEST_SIZE}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_JOBS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of 1..{MAX_JOBS}")
     return int(text)
 
 

@@ -15,6 +15,8 @@ from theory.statement import Decision
 __all__ = ["NAMED", "Z", "activation_of", "first_positive", "smooth", "third_positive"]
 
 Z = sympy.Symbol("z", real=True)
+#: where an activation must at least be a real number
+PROBES = [sympy.Rational(k, 3) for k in (0, 1, -1, 5, -5, 20, -20)]
 
 #: the names a user may give instead of a formula in z
 NAMED: Mapping[str, str] = MappingProxyType(
@@ -72,8 +74,13 @@ def smooth(activation: sympy.Expr) -> Decision:
     >>> smooth(activation_of("sinh")).holds, smooth(activation_of("tan(z)")).holds
     (True, False)
     """
-    if activation.has(sympy.Abs, sympy.Max, sympy.Min, sympy.sign):
+    kinks = activation.atoms(sympy.Abs, sympy.Max, sympy.Min, sympy.sign)
+    if any(kink.has(Z) for kink in kinks):
         return Decision(False, f"{activation} has a kink")
+    for probe in PROBES if activation.free_symbols <= {Z} else ():
+        value = activation.subs(Z, probe).evalf()
+        if not (value.is_real and value.is_finite):
+            return Decision(False, f"{activation} is no real number at z = {probe}")
     # erf is entire, which continuous_domain does not know
     entire = activation.replace(sympy.erf, lambda argument: argument)
     try:
@@ -85,4 +92,6 @@ def smooth(activation: sympy.Expr) -> Decision:
         return Decision(None, f"where {activation} is smooth could not be settled")
     if all(domain == sympy.S.Reals for domain in domains):
         return Decision(True, "φ is smooth on the real line")
+    if any(d.has(sympy.ConditionSet) or d.free_symbols for d in domains):
+        return Decision(None, f"where {activation} is smooth could not be settled")
     return Decision(False, f"{activation} is smooth on {domains[-1]} only")

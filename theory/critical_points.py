@@ -35,8 +35,12 @@ class InfinitelyManyError(ValueError):
     """The equations have infinitely many complex solutions."""
 
 
+class TooManyError(ValueError):
+    """The equations have more complex solutions than are counted here."""
+
+
 def lagrange_system(
-    activation: sympy.Expr, target: sympy.Expr, m: int, weights: Sequence[int] = ()
+    activation: sympy.Expr, target: sympy.Expr, m: int
 ) -> tuple[list[sympy.Expr], list[sympy.Symbol]]:
     """Return the equations of the critical points for one sample, and their unknowns.
 
@@ -48,15 +52,12 @@ def lagrange_system(
         y of the sample.
     m : int
         Number of neurons.
-    weights : sequence of int
-        Output weights a_j; ones by default.
     """
-    a = weights or [1] * m
     z = sympy.symbols(f"z0:{m}", real=True)
     alpha = sympy.Symbol("alpha", real=True)
     first = activation.diff(Z)
-    trace = sum(2 * a[j] ** 2 * first.subs(Z, z[j]) ** 2 for j in range(m))
-    output = sum(a[j] * activation.subs(Z, z[j]) for j in range(m))
+    trace = sum(2 * first.subs(Z, zj) ** 2 for zj in z)
+    output = sum(activation.subs(Z, zj) for zj in z)
     equations = [sympy.expand((trace - alpha * output).diff(zj)) for zj in z]
     return [*equations, output - target], [alpha, *z]
 
@@ -65,6 +66,8 @@ def real_critical_points(
     activation: sympy.Expr, target: sympy.Expr, m: int
 ) -> tuple[int, int]:
     """Count the real critical points of F on M for one sample, and the collapsed ones.
+
+    They are counted with their multiplier α, as pairs.
 
     Parameters
     ----------
@@ -125,7 +128,10 @@ def count_real_points(
     0
     """
     ring = xring(unknowns, sympy.QQ, grevlex)[0]
-    basis = groebner([ring.from_expr(sympy.expand(e)) for e in equations], ring)
+    system = [ring.from_expr(sympy.expand(e)) for e in equations]
+    basis = groebner([element for element in system if element], ring)
+    if not basis:
+        raise InfinitelyManyError("no equation restricts the unknowns")
     if basis == [ring.one]:
         return 0
     monomials = _standard_monomials(basis)
@@ -147,7 +153,9 @@ def _standard_monomials(basis: list[PolyElement]) -> list[Exponents]:
         if not any(monomial_divides(divisor, exponents) for divisor in leading)
     ]
     if len(found) > MAX_DIMENSION:
-        raise InfinitelyManyError(f"{len(found)} complex solutions are too many")
+        raise TooManyError(
+            f"{len(found)} complex solutions; at most {MAX_DIMENSION} are counted"
+        )
     return found
 
 

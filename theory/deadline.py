@@ -10,9 +10,15 @@ from types import FrameType
 
 __all__ = ["OutOfTime", "deadline"]
 
+LONGEST = 1e8  # seconds; the system's timer takes no longer ones
+AGAIN = 0.1
 
-class OutOfTime(Exception):
-    """The budget of a `deadline` is used up."""
+
+class OutOfTime(BaseException):
+    """The budget of a `deadline` is used up.
+
+    No `Exception`, because SymPy catches those in many places.
+    """
 
 
 @contextmanager
@@ -51,7 +57,9 @@ def deadline(seconds: float) -> Iterator[None]:
         raise OutOfTime(f"not settled within {seconds:g} s")
 
     previous = signal.signal(signal.SIGALRM, ring)
-    outer, _ = signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
+    first = min(max(seconds, 1e-6), LONGEST)
+    # it rings on, should something have caught the first ring
+    outer, _ = signal.setitimer(signal.ITIMER_REAL, first, AGAIN)
     try:
         yield
     finally:
@@ -59,4 +67,5 @@ def deadline(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
         if outer:
             elapsed = max(seconds - left, 0.0)
-            signal.setitimer(signal.ITIMER_REAL, max(outer - elapsed, 1e-6))
+            left_over = max(outer - elapsed, 1e-6)
+            signal.setitimer(signal.ITIMER_REAL, left_over, AGAIN)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
+from multiprocessing import Pool
 from typing import Any
 
 from theory.catalogue import find
@@ -44,14 +45,10 @@ def judge_all(
         for claim in chosen:
             yield _judge(claim.id, setting, time_limit)
         return
-    with ProcessPoolExecutor(jobs, initializer=_leave_interrupts_to_parent) as pool:
-        futures: list[Future[Result]] = [
-            pool.submit(_judge, claim.id, dict(setting), time_limit) for claim in chosen
-        ]
-        try:
-            yield from (future.result() for future in futures)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    work = partial(_judge, setting=dict(setting), time_limit=time_limit)
+    # on leaving the block, also by Ctrl-C, the workers are ended where they are
+    with Pool(jobs, initializer=_leave_interrupts_to_parent) as pool:
+        yield from pool.imap(work, [claim.id for claim in chosen])
 
 
 def exit_code(results: Sequence[Result]) -> int:

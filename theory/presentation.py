@@ -13,7 +13,9 @@ from theory.statement import Result, Statement, Verdict
 __all__ = ["as_data", "as_latex", "as_lines", "refuse_unwritable", "write_latex"]
 
 
-def as_lines(claim: Statement, result: Result) -> list[str]:
+def as_lines(
+    claim: Statement, result: Result, *, with_assumptions: bool = False
+) -> list[str]:
     """Return a line with verdict, id, scope, control and seconds, and why beneath."""
     lines = [
         f"{result.verdict.name:<14}  {claim.id:<38}  {claim.scope.value:<22}  "
@@ -23,6 +25,8 @@ def as_lines(claim: Statement, result: Result) -> list[str]:
         lines.append(f"    if {result.condition}")
     if result.message:
         lines.append(f"    {result.message}")
+    if with_assumptions and result.verdict is Verdict.HOLDS and result.assumed:
+        lines.append(f"    assuming {', '.join(result.assumed)}")
     return lines
 
 
@@ -53,6 +57,7 @@ def as_data(claim: Statement, result: Result | None = None) -> dict[str, Any]:
         "verdict": result.verdict.name,
         "message": result.message,
         "condition": result.condition,
+        "assumed": list(result.assumed),
         "parts": [{"name": name, "holds": holds} for name, holds in result.parts],
         "control": control,
         "seconds": result.seconds,
@@ -66,7 +71,7 @@ def as_latex(
     body = "\n\n".join(_section(*pair, setting) for pair in judged)
     return (
         "\\documentclass{article}\n\\usepackage{amsmath,amssymb}\n"
-        "\\usepackage[T1]{fontenc}\n\\usepackage{fontspec}\n"
+        "\\usepackage{fontspec}\n"
         "\\setmainfont{DejaVu Serif} % for the Greek letters of the text; xelatex\n"
         f"\\begin{{document}}\n\n{body}\n\n\\end{{document}}\n"
     )

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import sympy
+from sympy.core.evalf import PrecisionExhausted
 from sympy.core.function import AppliedUndef, Derivative, Subs
 
 __all__ = ["holds", "jets", "random_rationals", "vanishes"]
 
 POINTS = 3  # of exact evaluation before a proof is tried
 DIGITS = 30
-LARGEST_ZERO = sympy.Float("1e-20")
+FLOAT_NOISE = 1e-9  # floating-point numbers refute beyond this, and prove nothing
 
 
 def holds(value: Any) -> bool | None:
@@ -34,13 +35,13 @@ def holds(value: Any) -> bool | None:
     >>> holds(sympy.cos(x)**2 + sympy.sin(x)**2 - 1), holds(x**2 >= 0), holds(x - 1)
     (True, True, False)
     """
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, sympy.logic.boolalg.Boolean):
         settled = value if value in (sympy.true, sympy.false) else value.simplify()
         return {sympy.true: True, sympy.false: False}.get(settled)
     if isinstance(value, sympy.MatrixBase):
-        answers = {vanishes(entry) for entry in value}
+        answers = {vanishes(entry) for entry in value} or {None}
         return False if False in answers else (None if None in answers else True)
     return vanishes(sympy.sympify(value))
 
@@ -68,6 +69,10 @@ def vanishes(expression: sympy.Expr) -> bool | None:
     >>> vanishes(f(x).diff(x) - f(x))
     False
     """
+    if not expression.is_finite and expression.is_finite is not None:
+        return None
+    if expression.has(sympy.Float):
+        return False if abs(expression.evalf()) > FLOAT_NOISE else None
     if expression.is_Number:
         return bool(expression == 0)
     expression = jets(expression)
@@ -81,6 +86,10 @@ def vanishes(expression: sympy.Expr) -> bool | None:
 
 def jets(expression: sympy.Expr) -> sympy.Expr:
     """Replace undefined functions and their derivatives by real symbols."""
+    expression = expression.replace(
+        lambda term: isinstance(term, AppliedUndef),
+        lambda term: term.func(*map(sympy.expand, term.args)),
+    )
     for kind in (Subs, Derivative, AppliedUndef):
         found = sorted(expression.atoms(kind), key=sympy.default_sort_key)
         expression = expression.xreplace(
@@ -125,16 +134,16 @@ def random_rationals(
 def _values(expression: sympy.Expr) -> Iterator[sympy.Expr]:
     """Evaluate at points where the expression is a finite real number.
 
-    What is indistinguishable from 0 at 30 digits is returned as 0, because that alone
-    does not refute.
+    What cannot be told from 0 is left out, because that alone does not refute.
     """
     for seed in range(POINTS):
         point = random_rationals(expression.free_symbols, seed)
         value = expression.xreplace(point)
         if not value.is_Rational:
-            value = value.evalf(DIGITS)
-            if value.is_Float and abs(value) < LARGEST_ZERO:
-                value = sympy.S.Zero
+            try:
+                value = value.evalf(DIGITS, strict=True)
+            except PrecisionExhausted:
+                continue  # not told from 0: that does not refute
         if value.is_real and value.is_finite:
             yield value
 

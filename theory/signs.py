@@ -84,7 +84,11 @@ def _as_polynomial(
     for candidate, new, positive in _substitutions(expression, variable):
         numerator, denominator = sympy.fraction(sympy.cancel(sympy.together(candidate)))
         product = sympy.expand(numerator * denominator)  # of the same sign
-        if product.is_polynomial(new) and variable not in product.free_symbols - {new}:
+        symbols = sorted(product.free_symbols | {new}, key=str)
+        if not product.is_polynomial(*symbols) or variable in {*symbols} - {new}:
+            continue
+        # Sturm sequences and resultants need exact rational numbers
+        if sympy.Poly(product, *symbols).domain in (sympy.ZZ, sympy.QQ):
             return sympy.Poly(product, new), positive
     return None
 
@@ -150,7 +154,7 @@ def _by_cells(
         return _positive_on_range(sympy.Poly(instance, polynomial.gen), positive)
 
     between = [positive_at(sample) for sample in _samples(values)]
-    holds = sympy.S.EmptySet
+    holds, unsettled = sympy.S.EmptySet, []
     for answer, ends in zip(
         between, pairwise([-sympy.oo, *values, sympy.oo]), strict=True
     ):
@@ -162,13 +166,13 @@ def _by_cells(
         # positivity is open, so a point beside a failing cell fails
         open_here = reduced.LC().subs(parameter, value) != 0
         if not value.is_Rational and (all(neighbours) or not open_here):
-            return Decision(None, f"{name} > 0 is unsettled at {parameter} = {value}")
-    if holds is sympy.S.EmptySet:
-        return Decision(False, f"{name} > 0 for no value of {parameter}")
-    if holds == sympy.S.Reals:
-        return Decision(True, f"{name} > 0 for every value of {parameter}")
-    condition = holds.as_relational(parameter).simplify()
-    return Decision(None, f"{name} > 0 exactly if {condition}", condition)
+            unsettled.append(f"{parameter} = {value}")
+    condition = (
+        sympy.true
+        if holds == sympy.S.Reals
+        else holds.as_relational(parameter).simplify()
+    )
+    return _on_condition(name, condition, ", ".join(unsettled))
 
 
 def _by_discriminant(name: str, polynomial: sympy.Poly, positive: bool) -> Decision:
@@ -177,8 +181,22 @@ def _by_discriminant(name: str, polynomial: sympy.Poly, positive: bool) -> Decis
     if positive:
         return Decision(None, f"the sign of {name} could not be settled")
     curved = sympy.And(a > 0, sympy.discriminant(polynomial) < 0)
-    condition = sympy.Or(curved, sympy.And(sympy.Eq(a, 0), sympy.Eq(b, 0), c > 0))
-    return Decision(None, f"{name} > 0 exactly if {condition}", condition.simplify())
+    constant = sympy.And(sympy.Eq(a, 0), sympy.Eq(b, 0), c > 0)
+    return _on_condition(name, sympy.Or(curved, constant).simplify())
+
+
+def _on_condition(name: str, condition: sympy.Basic, unsettled: str = "") -> Decision:
+    """Return the decision that a condition on the parameters amounts to."""
+    if condition is sympy.true and not unsettled:
+        return Decision(True, f"{name} > 0 whatever the parameters are")
+    if condition is sympy.false and not unsettled:
+        return Decision(False, f"{name} > 0 for no value of the parameters")
+    if condition is sympy.false:
+        return Decision(None, f"{name} > 0 is unsettled at {unsettled}")
+    text = f"{name} > 0 if {condition}"
+    return Decision(
+        None, f"{text}, unsettled at {unsettled}" if unsettled else text, condition
+    )
 
 
 def _critical_values(polynomial: sympy.Poly, parameter: sympy.Symbol) -> list[Any]:
@@ -194,11 +212,18 @@ def _samples(values: list[Any]) -> list[sympy.Rational]:
     """Return a rational number in each of the intervals between sorted values."""
     if not values:
         return [sympy.S.Zero]
-    middles = [
-        sympy.Rational(str(((left + right) / 2).evalf(DIGITS)))
-        for left, right in pairwise(values)
-    ]
+    middles = [_between(left, right) for left, right in pairwise(values)]
     return [sympy.floor(values[0]) - 1, *middles, sympy.ceiling(values[-1]) + 1]
+
+
+def _between(left: Any, right: Any) -> sympy.Rational:
+    """Return a rational number strictly between two real ones."""
+    digits = DIGITS
+    while True:
+        middle = sympy.Rational(str(((left + right) / 2).evalf(digits)))
+        if left < middle < right:
+            return middle
+        digits *= 2
 
 
 # --- everything else ------------------------------------------------------------------
@@ -223,34 +248,43 @@ def _sign(expression: sympy.Expr, variable: sympy.Symbol, point: Any) -> int | N
 
 
 def _wrong_point(expression: sympy.Expr, variable: sympy.Symbol) -> Any:
-    """Return a probe where the expression is not positive, or None."""
+    """Return a probe where the expression is negative, or else 0, or None."""
+    zero = None
     for probe in PROBES:
         sign = _sign(expression, variable, probe)
-        if sign is not None and sign <= 0:
+        if sign == -1:
             return probe
-    return None
+        if sign == 0 and zero is None:
+            zero = probe
+    return zero
 
 
 def _describe(
     name: str, expression: sympy.Expr, variable: sympy.Symbol, wrong: Any
 ) -> str:
-    """Name the value at the wrong point, and bracket the a change of sign."""
+    """Name the value at the wrong point, and bracket a change of sign."""
     value = expression.subs(variable, wrong)
     shown = value if value.is_Rational else value.evalf(6)
     text = f"{name} = {shown} at {variable} = {wrong}"
+    if expression == 0:
+        return f"{text}, and everywhere"
     right = next((p for p in PROBES if (_sign(expression, variable, p) or 0) > 0), None)
     if right is None:
-        constant = "identically 0" if expression == 0 else "nowhere seen positive"
-        return f"{text}; {name} is {constant}"
+        return f"{text}, and is nowhere seen positive"
+    if value == 0:
+        return text
     low, high = Fraction(str(wrong)), Fraction(str(right))
-    sign_low = _sign(expression, variable, wrong)
     while abs(high - low) > BRACKET:
         middle = (low + high) / 2
-        inside = _sign(expression, variable, sympy.Rational(middle))
-        if inside is None or inside == sign_low:
-            low = middle
-        else:
+        if (_sign(expression, variable, sympy.Rational(middle)) or 0) > 0:
             high = middle
+        else:
+            low = middle
+    ends = [
+        abs(expression.subs(variable, sympy.Rational(e)).evalf(6)) for e in (low, high)
+    ]
+    if not all(end.is_finite and end <= 1 + abs(value) for end in ends):
+        return text  # a pole, or a jump, and no root
     first, last = sorted((float(low), float(high)))
     return (
         f"{text}, and changes sign between {variable} = {first:.7f} and "

@@ -112,13 +112,16 @@ class Hypothesis:
     text : str
         The assumption in words.
     decide : callable or None
-        Takes a SymPy expression of an activation and returns a `Decision`; None for
-        assumptions that are not about the activation.
+        Takes the value of a setting and returns a `Decision`; None for assumptions
+        that are not about one.
+    about : str
+        That setting.
     """
 
     id: str
     text: str
     decide: Callable[[Any], Decision] | None = field(default=None, compare=False)
+    about: str = "activation"
 
 
 Check = Callable[..., Iterator[tuple[str, Any]]]
@@ -148,6 +151,9 @@ class Statement:
         true.  Its docstring is the idea of the proof.
     wrong : Mapping
         Values of the constants that make the claim false.
+    any_activation : bool
+        Whether the check is for an undefined φ, so that a given one matters to the
+        hypotheses only.
 
     Raises
     ------
@@ -164,6 +170,7 @@ class Statement:
     scope: Scope
     check: Check = field(repr=False)
     wrong: Mapping[str, Any]
+    any_activation: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9-]+/[a-z0-9-]+", self.id):
@@ -193,13 +200,9 @@ class Statement:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Which of activation, n and m a caller may choose.
-
-        An activation that only the hypotheses look at is one of them: what a check
-        shows for an undefined φ holds for every one.
-        """
+        """Which of activation, n and m a caller may choose."""
         taken = set(inspect.signature(self.check).parameters)
-        if any(hypothesis.decide for hypothesis in self.hypotheses):
+        if self.any_activation:
             taken.add("activation")
         return tuple(name for name in SETTINGS if name in taken)
 
@@ -231,6 +234,7 @@ def statement(
     scope: Scope,
     control: Mapping[str, Any],
     hypotheses: tuple[Hypothesis, ...] = (),
+    any_activation: bool = False,
 ) -> Callable[[Check], Statement]:
     """Make a statement of a check; the decorator's arguments are its data.
 
@@ -242,6 +246,8 @@ def statement(
         Constants of the check, changed so that it must fail.
     hypotheses : tuple of Hypothesis
         As in `Statement`.
+    any_activation : bool
+        As in `Statement`.
 
     Returns
     -------
@@ -250,7 +256,17 @@ def statement(
     """
 
     def declare(check: Check) -> Statement:
-        return Statement(id, title, claim, hypotheses, reference, scope, check, control)
+        return Statement(
+            id,
+            title,
+            claim,
+            hypotheses,
+            reference,
+            scope,
+            check,
+            control,
+            any_activation,
+        )
 
     return declare
 
@@ -269,6 +285,8 @@ class Result:
         Why, where it does not simply hold.
     condition : str or None
         What free parameters of the activation must satisfy.
+    assumed : tuple of str
+        The hypotheses that were not decided, by id.
     parts : tuple of (str, bool or None)
         Every defect by name, and whether it vanishes.
     control_failed : bool or None
@@ -284,6 +302,7 @@ class Result:
     verdict: Verdict
     message: str
     condition: str | None
+    assumed: tuple[str, ...]
     parts: tuple[tuple[str, bool | None], ...]
     control_failed: bool | None
     control: str
@@ -330,11 +349,14 @@ def verify(statement: Statement, *, time_limit: float = 60.0, **setting: Any) ->
         verdict, message = refusal or _verdict(parts, failed)
     except (OutOfTime, Undecided) as error:
         verdict, message = Verdict.UNDECIDED, str(error)
+    except Exception as error:  # whatever SymPy stumbles over settles nothing
+        verdict, message = Verdict.UNDECIDED, f"{type(error).__name__}: {error}"
     return Result(
         id=statement.id,
         verdict=verdict,
         message=message,
         condition=None if condition is None else str(condition),
+        assumed=tuple(h.id for h in statement.hypotheses if _open(h, setting)),
         parts=tuple(parts),
         control_failed=failed,
         control=statement.false_variant,
@@ -346,15 +368,11 @@ def _decide_hypotheses(
     statement: Statement, setting: Mapping[str, Any]
 ) -> tuple[tuple[Verdict, str] | None, Any]:
     """Return why the statement is not judged, or None, and a condition."""
-    activation = setting.get("activation")
-    if activation is None:
-        return None, None
-    decided = [
-        (f"{hypothesis.id}: {decision.reason}", decision)
-        for hypothesis in statement.hypotheses
-        if hypothesis.decide is not None
-        for decision in (hypothesis.decide(activation),)
-    ]
+    decided = []
+    for hypothesis in statement.hypotheses:
+        if hypothesis.decide is not None and not _open(hypothesis, setting):
+            decision = hypothesis.decide(setting[hypothesis.about])
+            decided.append((f"{hypothesis.id}: {decision.reason}", decision))
     conditions = [d.condition for _, d in decided if d.condition is not None]
     # one that fails settles the matter, whatever is open about the others
     for why, decision in decided:
@@ -367,7 +385,15 @@ def _decide_hypotheses(
         return None, None
     import sympy
 
-    return None, sympy.And(*conditions).simplify()
+    together = sympy.And(*conditions).simplify()
+    if together is sympy.false:
+        return (Verdict.NOT_APPLICABLE, "no value of the parameters will do"), None
+    return None, None if together is sympy.true else together
+
+
+def _open(hypothesis: Hypothesis, setting: Mapping[str, Any]) -> bool:
+    """Whether nothing is known of what the hypothesis is about."""
+    return hypothesis.decide is None or setting.get(hypothesis.about) is None
 
 
 def _judged(defects: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, bool | None]]:

@@ -13,8 +13,10 @@ from theory.gatmiry2024.definitions import (
     PAPER,
     Network,
     Parts,
+    nonnegatives,
     positives,
     reals,
+    rotation_of_plane,
 )
 from theory.statement import Scope, statement
 
@@ -27,6 +29,7 @@ from theory.statement import Scope, statement
     hypotheses=(*PAPER, NONZERO_WEIGHTS, INTERVAL),
     reference="Gatmiry et al. 2024, Theorem 2; theory notes 1.8 (stronger)",
     scope=Scope.FIXED_SIZE,
+    any_activation=True,
     control={"factor": 5},
 )
 def theorem_2(factor: int = 4, m: int = 3) -> Parts:
@@ -95,16 +98,19 @@ def _ratio_at_collapse() -> sympy.Expr:
     hypotheses=(*PAPER, NONZERO_WEIGHTS, INTERVAL),
     reference="Gatmiry et al. 2024, Theorem 2; theory notes 1.8",
     scope=Scope.ALL_SIZES,
+    any_activation=True,
     control={"factor": 3},
 )
 def exponential_rate(factor: int = 2) -> Parts:
     """dF/dt = −|grad|² and |grad|² ≥ 2c(F − F*) make (F − F*)e^{2ct} decrease.
 
     They also make |grad| ≤ −d/dt √(2(F − F*)/c): integrated, the length left at t.
-    The inequality enters as |grad|² = 2c(F − F*) + s with s ≥ 0.
+    The inequality enters as |grad|² = 2c(F − F*) + s with s ≥ 0; at s = 0 the rate is
+    attained, so it cannot be larger.
     """
     t = sympy.Symbol("t", nonnegative=True)
-    c, gap, s = sympy.symbols("c gap s", positive=True)
+    c, gap = sympy.symbols("c gap", positive=True)
+    s = sympy.Symbol("s", nonnegative=True)
     E = sympy.Function("E", real=True)(t)
     speed_squared = 2 * c * gap + s
 
@@ -112,13 +118,15 @@ def exponential_rate(factor: int = 2) -> Parts:
         falling = expression.diff(t).subs(E.diff(t), -speed_squared)
         return falling.subs(E, gap)
 
-    grown = along(E * sympy.exp(factor * c * t))
-    yield "(F − F*)e^{2ct} falls by s e^{2ct}", grown + s * sympy.exp(factor * c * t)
-    left = sympy.sqrt(factor * E / c)
+    grown = along(E * sympy.exp(2 * c * t))
+    yield "(F − F*)e^{2ct} falls by s e^{2ct}", grown + s * sympy.exp(2 * c * t)
+    attained = along(E * sympy.exp(factor * c * t)).subs(s, 0)
+    yield "it does not grow where the rate is attained", sympy.factor(attained) <= 0
+    left = sympy.sqrt(2 * E / c)
     excess = along(left) ** 2 - speed_squared  # speed ≤ −d left/dt, both positive
     yield (
         "the length left falls at least as fast as the path grows",
-        (excess - speed_squared * s / (2 * c * gap)),
+        excess - speed_squared * s / (2 * c * gap),
     )
 
 
@@ -126,11 +134,11 @@ def exponential_rate(factor: int = 2) -> Parts:
     "gatmiry2024/local-rate",
     title="The exact rate at the end",
     claim=r"\delta\dot Z_j = -K\,\mathrm{diag}(4 w_i \varphi'(z^*_i) "
-    r"\varphi'''(z^*_i))\,\delta z_j, \quad \text{energy rate } "
-    r"2\lambda_{\min}(K\,\mathrm{diag}(4w\varphi'\varphi'''))",
+    r"\varphi'''(z^*_i))\,\delta z_j",
     hypotheses=PAPER,
     reference="theory notes 1.8",
     scope=Scope.FIXED_SIZE,
+    any_activation=True,
     control={"factor": 2},
 )
 def local_rate(factor: int = 4) -> Parts:
@@ -171,12 +179,14 @@ def local_rate(factor: int = 4) -> Parts:
     hypotheses=(INCREASING, INDEPENDENT, NONZERO_WEIGHTS, INTERVAL),
     reference="theory notes 1.11",
     scope=Scope.FIXED_SIZE,
+    any_activation=True,
     control={"constant": 5},
 )
 def phase_one(constant: int = 4) -> Parts:
     """∇L = 2JᵀQe, so ‖∇L‖² = 4eᵀQGQe ≥ 4 λ_min(G) Σq_i²e_i², and q_i² ≥ q_min q_i.
 
-    G is written in its eigenbasis as its least eigenvalue plus nonnegative rests.
+    With G = RDRᵀ any matrix of two samples, D_i = λ + g_i and q_i = q_min + p_i, the
+    rest is 4Σ g_i (RᵀQe)_i² + 4λΣ p_i q_i e_i²; it vanishes where g and p do.
     """
     net = Network(2, 2)
     q, y = positives("q", 2), reals("y", 2)
@@ -184,23 +194,19 @@ def phase_one(constant: int = 4) -> Parts:
     loss = sum(qi * e**2 for qi, e in zip(q, residual, strict=True))
     slope = net.gradient(loss)
     weighted = sympy.Matrix([qi * e for qi, e in zip(q, residual, strict=True)])
-    yield (
-        "‖∇L‖² = 4 eᵀQGQe",
-        net.inner(slope, slope) - 4 * (weighted.T * net.gram * weighted)[0],
-    )
+    closed = 4 * (weighted.T * net.gram * weighted)[0]
+    yield "‖∇L‖² = 4 eᵀQGQe", net.inner(slope, slope) - closed
     low, least = sympy.symbols("lambda q_min", positive=True)
-    rests = [sympy.Symbol(f"g{i}", nonnegative=True) for i in range(2)]
-    more = [sympy.Symbol(f"p{i}", nonnegative=True) for i in range(2)]
-    e = reals("e", 2)
-    weights = [least + p for p in more]
-    losses = [weight * ei**2 for weight, ei in zip(weights, e, strict=True)]
-    square = sum(
-        4 * (low + rest) * weight * part
-        for rest, weight, part in zip(rests, weights, losses, strict=True)
+    g, p, e = nonnegatives("g", 2), nonnegatives("p", 2), reals("e", 2)
+    R = rotation_of_plane()
+    Q = sympy.diag(least + p[0], least + p[1])
+    G = R * sympy.diag(low + g[0], low + g[1]) * R.T
+    square, value = 4 * (e.T * Q * G * Q * e)[0], (e.T * Q * e)[0]
+    turned = R.T * Q * e
+    slack = 4 * sum(
+        g[i] * turned[i] ** 2 + low * p[i] * Q[i, i] * e[i] ** 2 for i in range(2)
     )
-    slack = sum(
-        4 * part * (rest * weight + low * p)
-        for part, rest, weight, p in zip(losses, rests, weights, more, strict=True)
-    )
-    bound = constant * least * low * sum(losses)
-    yield "the bound and nonnegative terms", square - bound - slack
+    yield "the bound and nonnegative terms", square - 4 * least * low * value - slack
+    at = dict.fromkeys([*g, *p], 0) | {e[0]: 1, e[1]: 0}
+    attained = sympy.simplify((square - constant * least * low * value).subs(at))
+    yield "the bound where it is attained", attained >= 0

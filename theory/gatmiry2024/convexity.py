@@ -8,14 +8,19 @@ import sympy
 
 from theory.activations import Z
 from theory.gatmiry2024.definitions import (
+    INCREASING,
     INDEPENDENT,
     INTERVAL,
     NONZERO_WEIGHTS,
+    REGULAR,
     SIGNS,
+    SMOOTH,
     Network,
     Parts,
+    nonnegatives,
     phi,
     reals,
+    rotation_of_plane,
 )
 from theory.statement import Scope, statement
 
@@ -35,7 +40,7 @@ def hidden_convexity(factor: int = 2, activation: sympy.Expr | None = None) -> P
 
     The sign of a does not matter: g'' contains none.
     """
-    a = sympy.Symbol("a", real=True, nonzero=True)
+    a = sympy.Dummy("a", real=True, nonzero=True)
     f = phi(Z) if activation is None else activation
     first, second, third = (f.diff(Z, order) for order in (1, 2, 3))
 
@@ -52,7 +57,7 @@ def hidden_convexity(factor: int = 2, activation: sympy.Expr | None = None) -> P
     title="The Hessian on a manifold given by equations",
     claim=r"\operatorname{Hess}_M F(u, u) = D^2F(u, u) - \sum_i \alpha_i D^2f_i(u, u),"
     r"\quad \alpha = (JJ^\top)^{-1} J \nabla F",
-    hypotheses=(),
+    hypotheses=(REGULAR,),
     reference="Gatmiry et al. 2024, Lemma 5; theory notes 0.1, 1.6",
     scope=Scope.FIXED_SIZE,
     control={"sign": -1},
@@ -89,7 +94,7 @@ def lemma_5(sign: int = 1) -> Parts:
     title="The Hessian of the trace on M, explicitly",
     claim=r"\operatorname{Hess}_M F(u, u) = 4 \sum_{ij} w_i a_j^2 "
     r"[\varphi' \varphi''' + \varphi'' \Delta]_{ij} (x_i^\top u_j)^2",
-    hypotheses=(INDEPENDENT, NONZERO_WEIGHTS),
+    hypotheses=(INCREASING, SMOOTH, INDEPENDENT, NONZERO_WEIGHTS),
     reference="Gatmiry et al. 2024, Lemma 6; theory notes 1.6",
     scope=Scope.ALL_SIZES,
     control={"factor": 2},
@@ -101,7 +106,7 @@ def lemma_6(factor: int = 4, activation: sympy.Expr | None = None) -> Parts:
     one neuron, with the coupling α_i = 4w_iβ_i, are the general case.
     """
     f = phi(Z) if activation is None else activation
-    w, a, beta, s = sympy.symbols("w a beta s", real=True, nonzero=True)
+    w, a, beta, s = (sympy.Dummy(name, real=True, nonzero=True) for name in "wabs")
     first, second, third = (f.diff(Z, order) for order in (1, 2, 3))
 
     def along(function: sympy.Expr) -> sympy.Expr:
@@ -151,32 +156,31 @@ def _hessian_of_network(net: Network, factor: int) -> sympy.Expr:
     hypotheses=(*SIGNS, INDEPENDENT, NONZERO_WEIGHTS, INTERVAL),
     reference="Gatmiry et al. 2024, Lemma 4; theory notes 1.6",
     scope=Scope.FIXED_SIZE,
+    any_activation=True,
     control={"constant": 5},
 )
 def lemma_4(constant: int = 4) -> Parts:
     """Δ = 0 leaves 4Σ w a²φ'φ'''(x_iᵀu_j)², a sum of nonnegative terms.
 
-    For u = Xᵀc and K = diag(κ_i), its eigenbasis, Σ(x_iᵀu)² − μ|u|² =
-    Σ κ_i(κ_i − μ)c_i² ≥ 0.  The products w a²φ'φ''' are written as their least value
-    plus a nonnegative rest; equality holds where the rests vanish and κ_i = μ.
+    For u = Xᵀc let s = Kc be the x_iᵀu and K = RDRᵀ any Gram matrix of two inputs.
+    With w a²φ'φ''' = least + p_i and D_i = μ + e_i the Hessian is its bound plus
+    4Σ p_i s_i² + 4·least·Σ (μ + e_i)e_i (Rᵀc)_i².  The bound is attained where p and e
+    vanish, so the constant cannot be larger.
     """
     mu, least = sympy.symbols("mu least", positive=True)
-    rest = [sympy.Symbol(f"p{i}", nonnegative=True) for i in range(2)]
-    excess = [sympy.Symbol(f"e{i}", nonnegative=True) for i in range(2)]
-    c, eigenvalues = reals("c", 2), [mu + e for e in excess]
-    norm = sum(k * ci**2 for k, ci in zip(eigenvalues, c, strict=True))
-    hessian = sum(
-        4 * (least + p) * (k * ci) ** 2
-        for p, k, ci in zip(rest, eigenvalues, c, strict=True)
-    )
+    p, e = nonnegatives("p", 2), nonnegatives("e", 2)
+    R, c = rotation_of_plane(), reals("c", 2)
+    K = R * sympy.diag(mu + e[0], mu + e[1]) * R.T
+    s, r = K * c, R.T * c
+    hessian = sum(4 * (least + p[i]) * s[i] ** 2 for i in range(2))
+    norm = (c.T * K * c)[0]
     slack = 4 * sum(
-        p * (k * ci) ** 2 + least * k * e * ci**2
-        for p, k, e, ci in zip(rest, eigenvalues, excess, c, strict=True)
+        p[i] * s[i] ** 2 + least * (mu + e[i]) * e[i] * r[i] ** 2 for i in range(2)
     )
-    yield (
-        "the bound and nonnegative terms",
-        hessian - (constant * mu * least * norm + slack),
-    )
+    yield "the bound and nonnegative terms", hessian - 4 * mu * least * norm - slack
+    at = dict.fromkeys([*p, *e], 0) | {c[0]: 1, c[1]: 0}
+    attained = sympy.simplify((hessian - constant * mu * least * norm).subs(at))
+    yield "the bound where it is attained", attained >= 0
 
 
 @statement(
@@ -188,28 +192,30 @@ def lemma_4(constant: int = 4) -> Parts:
     r"(x_i^\top u_j)^2",
     hypotheses=(*SIGNS, INDEPENDENT, NONZERO_WEIGHTS, INTERVAL),
     reference="theory notes 1.7",
-    scope=Scope.ALL_SIZES,
+    scope=Scope.FIXED_SIZE,
+    any_activation=True,
     control={"radius": 3},
 )
 def local_geodesic_convexity(radius: int = 2) -> Parts:
-    """|grad|² = cᵀKc ≥ μ c_ij² with c_ij = 4wa²φ'Δ, so Δ is at most |grad|/(4√μ wa²φ').
+    """|grad|² = Σ_j c_jᵀKc_j ≥ μ|c|² with c_ij = 4wa²φ'Δ: Δ ≤ |grad|/(4√μ wa²φ').
 
     At the radius δ* this makes |φ''Δ| = ½φ'φ''', so the coefficient φ'φ''' + φ''Δ of
     Lemma 6 lies between ½φ'φ''' and 3/2 φ'φ''': both bounds of the theorem, 4·½ = 2
-    and 4·3/2 = 6.
+    and 4·3/2 = 6.  A larger radius (the control) allows less than the lower one.
     """
     mu, w, a, p1, p2, p3 = sympy.symbols("mu w a p1 p2 p3", positive=True)
     delta_star = radius * sympy.sqrt(mu) * w * a**2 * p1**2 * p3 / p2
-    c = sympy.Symbol("c", positive=True)  # |c_ij| at most |grad|/√μ
-    delta = c / (4 * w * a**2 * p1)
-    largest = delta.subs(c, delta_star / sympy.sqrt(mu))
-    yield "the lower factor is 2", 4 * (p1 * p3 - p2 * largest) - 2 * p1 * p3
-    yield "the upper factor is 6", 4 * (p1 * p3 + p2 * largest) - 6 * p1 * p3
-    e0, e1, c0, c1 = sympy.symbols("e0 e1 c0 c1", nonnegative=True)
-    in_eigenbasis = (mu + e0) * c0**2 + (mu + e1) * c1**2
-    rest = e0 * c0**2 + (mu + e1) * c1**2
-    yield "|grad|² = μ c² + a rest", in_eigenbasis - mu * c0**2 - rest
-    yield "the rest is nonnegative", rest.is_nonnegative is True
+    largest = delta_star / sympy.sqrt(mu) / (4 * w * a**2 * p1)  # |Δ| at the radius
+    lower, upper = (4 * (p1 * p3 + sign * p2 * largest) for sign in (-1, 1))
+    yield "the lower factor is 2", sympy.expand(lower - 2 * p1 * p3) >= 0
+    yield "the upper factor is 6", sympy.expand(6 * p1 * p3 - upper) >= 0
+    e, R, c = nonnegatives("e", 2), rotation_of_plane(), reals("c", 2)
+    K = R * sympy.diag(mu + e[0], mu + e[1]) * R.T
+    rest = sum(e[i] * (R.T * c)[i] ** 2 for i in range(2))
+    yield (
+        "cᵀKc − μ|c|² is a sum of squares",
+        ((c.T * K * c)[0] - mu * (c.T * c)[0] - rest),
+    )
 
 
 @statement(
@@ -219,7 +225,7 @@ def local_geodesic_convexity(radius: int = 2) -> Parts:
     r"\quad \operatorname{Hess}_M F(u, u) < -29",
     hypotheses=(*SIGNS, INDEPENDENT),
     reference="theory notes 1.7",
-    scope=Scope.THIS_ACTIVATION,
+    scope=Scope.INSTANCE,
     control={"first": 1},
 )
 def global_geodesic_convexity_fails(first: int = 10) -> Parts:

@@ -16,7 +16,6 @@ from theory.statement import Hypothesis, Scope, statement
 
 WITHOUT_SLOPE = Hypothesis("slope-vanishes", "instead of φ' > 0: φ'(z) = 0 somewhere")
 WITHOUT_THIRD = Hypothesis("third-not-positive", "instead of φ''' > 0: not everywhere")
-HALF = sympy.Rational(1, 2)
 
 
 def _jets(f: sympy.Expr, z: sympy.Expr) -> list[sympy.Expr]:

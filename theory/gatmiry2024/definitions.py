@@ -21,7 +21,7 @@ from typing import Any
 import sympy
 
 from theory.activations import Z, first_positive, smooth, third_positive
-from theory.statement import Hypothesis
+from theory.statement import Decision, Hypothesis
 
 INCREASING = Hypothesis("increasing", "φ' > 0 on the real line", first_positive)
 CONVEX_SLOPE = Hypothesis("convex-slope", "φ''' > 0 on the real line", third_positive)
@@ -31,7 +31,14 @@ INDEPENDENT = Hypothesis(
     "independent-inputs", "x_1, ..., x_n are linearly independent (so n ≤ d)"
 )
 REACHABLE = Hypothesis("reachable-targets", "M is not empty")
-TWO_NEURONS = Hypothesis("two-neurons", "m ≥ 2 (for m = 1, F is constant on M)")
+TWO_NEURONS = Hypothesis(
+    "two-neurons",
+    "m ≥ 2 (for m = 1, F is constant on M)",
+    lambda m: Decision(m >= 2, f"m = {m}"),
+    about="m",
+)
+REGULAR = Hypothesis("regular-point", "the constraint Jacobian J has full rank")
+EQUAL_WEIGHTS = Hypothesis("equal-output-weights", "a_j = 1 for all j")
 PAPER = (*SIGNS, INDEPENDENT, REACHABLE, TWO_NEURONS)
 NONZERO_WEIGHTS = Hypothesis("nonzero-weights", "a_j ≠ 0 for all j, and q_i > 0")
 INTERVAL = Hypothesis(
@@ -60,6 +67,17 @@ def reals(name: str, *shape: int) -> sympy.Matrix:
 def positives(name: str, n: int) -> list[sympy.Symbol]:
     """Return positive symbols."""
     return [sympy.Symbol(f"{name}{i}", positive=True) for i in range(n)]
+
+
+def nonnegatives(name: str, n: int) -> list[sympy.Symbol]:
+    """Return nonnegative symbols."""
+    return [sympy.Symbol(f"{name}{i}", nonnegative=True) for i in range(n)]
+
+
+def rotation_of_plane() -> sympy.Matrix:
+    """Return every rotation of the plane but the half turn, rational in one symbol."""
+    t = sympy.Symbol("tau", real=True)
+    return sympy.Matrix([[1 - t**2, -2 * t], [2 * t, 1 - t**2]]) / (1 + t**2)
 
 
 @dataclass(frozen=True)

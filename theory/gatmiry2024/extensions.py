@@ -6,8 +6,11 @@ import sympy
 
 from theory.activations import Z
 from theory.gatmiry2024.definitions import (
+    EQUAL_WEIGHTS,
+    INCREASING,
     INDEPENDENT,
     NONZERO_WEIGHTS,
+    REGULAR,
     SIGNS,
     Network,
     Parts,
@@ -19,8 +22,19 @@ from theory.gatmiry2024.definitions import (
 from theory.statement import Decision, Hypothesis, Scope, statement
 
 POSITIVE_WEIGHTS = Hypothesis("positive-weights", "a_j > 0 for all j, and φ(R) = R")
-COERCIVE = Hypothesis("coercive", "φ' → ∞ at both ends, so that F has a minimum on M")
-PSD = Hypothesis("gram", "K is positive semidefinite (it is a Gram matrix)")
+
+
+def _coercive(activation: sympy.Expr) -> Decision:
+    for end in (-sympy.oo, sympy.oo):
+        limit = sympy.limit(activation.diff(Z), Z, end)
+        if limit != sympy.oo:
+            return Decision(
+                False if limit.is_finite else None, f"φ' → {limit} at {end}"
+            )
+    return Decision(True, "φ' → ∞ at both ends")
+
+
+COERCIVE = Hypothesis("coercive", "φ' → ∞ at both ends", _coercive)
 
 
 def _log_convex(activation: sympy.Expr) -> Decision:
@@ -34,7 +48,7 @@ def _log_convex(activation: sympy.Expr) -> Decision:
 
 
 LOG_CONVEX = Hypothesis(
-    "log-convex-slope", "φ'φ''' ≥ φ''² (φ' is log-convex)", _log_convex
+    "log-convex-slope", "φ'φ''' > φ''² (φ' is log-convex), or = everywhere", _log_convex
 )
 
 
@@ -47,6 +61,7 @@ LOG_CONVEX = Hypothesis(
     hypotheses=(*SIGNS, INDEPENDENT, POSITIVE_WEIGHTS),
     reference="theory notes 1.12a",
     scope=Scope.FIXED_SIZE,
+    any_activation=True,
     control={"power": 2},
 )
 def positive_weights(power: int = 1) -> Parts:
@@ -78,24 +93,32 @@ def positive_weights(power: int = 1) -> Parts:
     r"\{F \le F_0\} \text{ is bounded: } \varphi'(z_{ij})^2 \le F_0 / (2 w_i a_j^2)",
     hypotheses=(*SIGNS, INDEPENDENT, NONZERO_WEIGHTS, COERCIVE),
     reference="theory notes 1.12b",
-    scope=Scope.THIS_ACTIVATION,
-    control={"activation": sympy.exp(Z) + Z},
+    scope=Scope.FIXED_SIZE,
+    any_activation=True,
+    control={"bound": 3},
 )
-def signed_weights(activation: sympy.Expr | None = None) -> Parts:
+def signed_weights(bound: int = 2) -> Parts:
     """No formula of Theorem 1 contains the sign of a; only existence does.
 
-    F is a sum of nonnegative terms 2w a²φ'², so a sublevel set bounds each φ', and z
-    with it.  For the cubic and a = (1, −1) the minimiser is (β, −β) with 2φ(β) = y.
+    F is a sum of terms 2w a²φ'², so each of them is at most F: a sublevel set bounds
+    φ', and z with it where φ' → ∞.  A bound of 3 fails where the other terms are small.
     """
-    f = Z**3 / 6 + Z if activation is None else activation
-    for end in (-sympy.oo, sympy.oo):
-        yield f"φ' → ∞ at {end}", bool(sympy.limit(f.diff(Z), Z, end) == sympy.oo)
-    odd = sympy.simplify(f + f.subs(Z, -Z)) == 0
-    yield "φ is odd, so (β, −β) solves φ'' = β/a", bool(odd)
+    net = Network(1, 2)
+    first, (a, b), w = net.slope(1), net.a, net.w[0]
+    other = 2 * w * b**2 * first[0, 1] ** 2
     yield (
-        "and its output 2φ(β) takes every value",
-        all(sympy.limit(f, Z, end) == end for end in (-sympy.oo, sympy.oo)),
+        "F is the term and another",
+        net.trace - 2 * w * a**2 * first[0, 0] ** 2 - other,
     )
+    share = net.trace - bound * w * a**2 * first[0, 0] ** 2
+    alone = share.subs(first[0, 1], 0) / (w * a**2 * first[0, 0] ** 2)
+    yield "the bound where the other term is 0", sympy.cancel(alone) >= 0
+    beta = sympy.Symbol("beta", real=True)
+    cubic = Z**3 / 6 + Z
+    opposite = cubic.diff(Z, 2).subs(Z, -beta) - (beta / -1)
+    yield "cubic, a = (1, −1): z = (β, −β) has φ'' = β/a", opposite
+    output = cubic.subs(Z, beta) - cubic.subs(Z, -beta)
+    yield "and its output, 2φ(β), increases", output.diff(beta) > 0
 
 
 @statement(
@@ -104,7 +127,7 @@ def signed_weights(activation: sympy.Expr | None = None) -> Parts:
     claim=r"\Sigma = c \nabla^2 L \iff \sigma_i^2 = c / (2 q_i); \quad "
     r"\text{or } i \text{ drawn with probability} \propto q_i "
     r"\text{ and } \sigma \text{ constant}",
-    hypotheses=(NONZERO_WEIGHTS,),
+    hypotheses=(REGULAR, NONZERO_WEIGHTS),
     reference="theory notes 1.12c",
     scope=Scope.FIXED_SIZE,
     control={"power": 2},
@@ -128,6 +151,29 @@ def weighted_loss(power: int = 1) -> Parts:
 
     full = covariance([(2 * qi, c / (2 * qi**power)) for qi in q])
     yield "variances c/2q_i", full - c * hessian
+    unknown = positives("v", 2)
+    free = covariance([(2 * qi, v) for qi, v in zip(q, unknown, strict=True)])
+    # independent ∇r_i make each coefficient of ∇r_i∇r_iᵀ vanish
+    parts = [4 * qi**2 * v - 2 * c * qi for qi, v in zip(q, unknown, strict=True)]
+    matching = sympy.solve(parts, unknown)
+    yield (
+        "and only they",
+        sympy.Matrix(
+            [
+                matching[v] - c / (2 * qi**power)
+                for qi, v in zip(q, unknown, strict=True)
+            ]
+        ),
+    )
+    yield (
+        "the coefficients",
+        free
+        - c * hessian
+        - sum(
+            (part * J[i, :].T * J[i, :] for i, part in enumerate(parts)),
+            sympy.zeros(3, 3),
+        ),
+    )
     total = sum(q)
     share = [qi / total for qi in q]
     drawn = covariance(
@@ -141,17 +187,18 @@ def weighted_loss(power: int = 1) -> Parts:
     title="With any label noise the collapsed point is stationary",
     claim=r"C = J^\top N J,\ QGN + NGQ = 2Q^2 S: \quad "
     r"P_T D^3L[C] = 0 \text{ at } z_{ij} = z^*_i",
-    hypotheses=(INDEPENDENT, NONZERO_WEIGHTS),
+    hypotheses=(INCREASING, INDEPENDENT, EQUAL_WEIGHTS),
     reference="theory notes 1.12d",
     scope=Scope.FIXED_SIZE,
-    control={"opposite": 1},
+    control={"collapsed": False},
 )
-def unmatched_noise(opposite: int = -1) -> Parts:
+def unmatched_noise(collapsed: bool = True) -> Parts:
     """The covariance C of the fluctuations solves HC + CH = Σ in the normal space.
 
     D³L[v, C] = 4Σq_iD²r_i[v, C∇r_i] on tangent v.  At the collapse the vectors C∇r_i
     have equal blocks and a tangent v has Σ_j x_iᵀv_j = 0, so the drift vanishes,
-    whatever N is.  That no other point is stationary is not proved.
+    whatever N is.  Away from it (the control) it does not.  That no other point is
+    stationary is not proved.
     """
     size, J = 2, reals("J", 2, 3)
     Q = sympy.diag(*positives("q", size))
@@ -164,13 +211,30 @@ def unmatched_noise(opposite: int = -1) -> Parts:
     matched = Q * G * scaled + scaled * G * Q - 2 * s * G.det() * Q
     yield "matched noise: N = sG⁻¹", matched
     yield "D³L[v, b, b] = 4q D²r[v, b] ∇r·b", _third_derivative()
-    first, second, K = reals("p", size), reals("c", size), symmetric("K", size)
-    along = reals("v", size)  # x_iᵀv_1; a tangent v has x_iᵀv_2 = −x_iᵀv_1
+    yield "no drift at the collapse", _drift(N, Q, collapsed)
+
+
+def _drift(N: sympy.Matrix, Q: sympy.Matrix, collapsed: bool) -> sympy.Expr:
+    """Return D³L[v, C] for C = JᵀNJ and any tangent v, two samples and two neurons."""
+    net, v = Network(2, 2, plain=True), reals("v", 2, 2)  # x_iᵀv_j
+    first, second = net.slope(1), net.slope(2)
     drift = sympy.S.Zero
-    for i in range(size):
-        block = sum((N * G)[k, i] * first[k] * K[i, k] for k in range(size))
-        drift += 4 * Q[i, i] * second[i] * block * (along[i] + opposite * along[i])
-    yield "no drift at the collapse", drift
+    for i in range(2):
+        # C∇r_i = Σ_k (NG)_ki ∇r_k, and its preactivations x_iᵀ(·)_j
+        vector = sum(
+            ((N * net.gram)[k, i] * net.normals[k] for k in range(2)), sympy.zeros(2, 2)
+        )
+        seen = (net.gram_of_inputs * vector)[i, :]
+        tangent = (
+            v[i, 0],
+            -v[i, 0] * first[i, 0] / first[i, 1],
+        )  # Σ_j φ'_ij x_iᵀv_j = 0
+        drift += (
+            4 * Q[i, i] * sum(second[i, j] * tangent[j] * seen[j] for j in range(2))
+        )
+    if not collapsed:
+        return drift
+    return drift.subs({net.z[i, 1]: net.z[i, 0] for i in range(2)}).doit()
 
 
 def _third_derivative() -> sympy.Expr:
@@ -190,9 +254,10 @@ def _third_derivative() -> sympy.Expr:
     title="For log-convex slopes the collapse also minimises the top eigenvalue",
     claim=r"\varphi'\varphi''' \ge \varphi''^2 \implies "
     r"\lambda_{\max}(\nabla^2 L) \ge \lambda_{\max}(\nabla^2 L)|_{Z^*} \text{ on } M",
-    hypotheses=(*SIGNS, PSD, LOG_CONVEX),
+    hypotheses=(*SIGNS, INDEPENDENT, EQUAL_WEIGHTS, LOG_CONVEX),
     reference="theory notes 1.12g",
-    scope=Scope.ALL_SIZES,
+    scope=Scope.FIXED_SIZE,
+    any_activation=True,
     control={"power": 1},
 )
 def top_eigenvalue(power: int = 2) -> Parts:
@@ -232,4 +297,17 @@ def top_eigenvalue(power: int = 2) -> Parts:
         "the square is expanded",
         (after.T * weighted * after)[0]
         - ((before.T * weighted * before)[0] + 2 * (e.T * weighted * before)[0] + rest),
+    )
+    P = reals("P", size, 2)  # φ'(z_ij)
+    mean = (P[:, 0] + P[:, 1]) / 2
+    diagonal = [sympy.diag(*P[:, j]) for j in range(2)]
+    rayleigh = (v.T * sum((D * K * D for D in diagonal), sympy.zeros(2, 2)) * v)[0]
+    squares = sum((P[:, j].T * weighted * P[:, j])[0] for j in range(2))
+    yield "Rayleigh: vᵀΣ D_jKD_j v = Σ P_jᵀK'P_j", rayleigh - squares
+    spread = sum(
+        ((P[:, j] - mean).T * weighted * (P[:, j] - mean))[0] for j in range(2)
+    )
+    yield (
+        "Jensen: m P̄ᵀK'P̄ and squares of P_j − P̄",
+        (squares - 2 * (mean.T * weighted * mean)[0] - spread),
     )

@@ -8,10 +8,10 @@ from theory.gatmiry2024.definitions import (
     INCREASING,
     INDEPENDENT,
     NONZERO_WEIGHTS,
+    TWO_NEURONS,
     Network,
     Parts,
     reals,
-    symmetric,
 )
 from theory.statement import Scope, statement
 
@@ -25,11 +25,11 @@ from theory.statement import Scope, statement
     hypotheses=(INCREASING, INDEPENDENT, NONZERO_WEIGHTS),
     reference="Gatmiry et al. 2024, Lemma 1; theory notes 1.2",
     scope=Scope.FIXED_SIZE,
+    any_activation=True,
     control={"power": 1},
 )
 def lemma_1(
     power: int = 2,
-    floor: int = 1,
     n: int = 2,
     m: int = 2,
 ) -> Parts:
@@ -62,7 +62,7 @@ def lemma_1(
         for i in range(n)
         for j in range(m)
     ]
-    bound = floor * mu * rho**2 * sum(a**2 for a in net.a) * (c.T * c)[0]
+    bound = mu * rho**2 * sum(a**2 for a in net.a) * (c.T * c)[0]
     yield (
         "cᵀGc is the bound and nonnegative terms",
         (c.T * net.gram * c)[0] - bound - sum(slack),
@@ -85,16 +85,16 @@ def _chain(net: Network, X: sympy.Matrix, i: int, j: int, k: int) -> sympy.Expr:
     control={"scale": 2},
 )
 def lq_reduction(scale: int = 1) -> Parts:
-    """Rows of Q are an orthonormal basis of the span of the inputs.
+    """Rows of Q are an orthonormal basis of the span of the inputs; here any in R³.
 
     Preactivations do not see θ^⊥, gradients are the lifted gradients, norms of inputs
     and inner products stay: flows and step-by-step algorithms commute with the lift.
     """
-    Q = sympy.Matrix([[1, 2, 2], [2, 1, -2]]) / 3  # exact orthonormal rows
-    off = sympy.Matrix([2, -2, 1]) * sympy.Symbol("b", real=True)
+    rotation, b = _rotation(), sympy.Symbol("b", real=True)
+    Q, off = scale * rotation[:2, :], rotation[2, :].T * b
     L = reals("l", 2, 2)
     L[0, 1] = 0
-    X = scale * L * Q
+    X = L * Q
     small = reals("v", 2)
     theta = Q.T * small + off
     yield "preactivations", X * theta - L * small
@@ -105,14 +105,23 @@ def lq_reduction(scale: int = 1) -> Parts:
     yield "gradients leave the rest alone", off.T * (X.T * slopes)
 
 
+def _rotation() -> sympy.Matrix:
+    """Return every rotation of R³ but for half turns (Cayley's formula)."""
+    p, q, r = sympy.symbols("p q r", real=True)
+    skew = sympy.Matrix([[0, -r, q], [r, 0, -p], [-q, p, 0]])
+    identity = sympy.eye(3)
+    return (identity - skew) * (identity + skew).inv()
+
+
 @statement(
     "gatmiry2024/linear-constraint",
     title="In the outputs of the neurons the constraint is linear",
     claim=r"\dot U_j = -4 D_j K D_j (w \circ (a_j \varphi''_j - \beta)), \qquad "
     r"\textstyle\sum_j \dot U_j = 0 \text{ also off } M",
-    hypotheses=(INDEPENDENT, NONZERO_WEIGHTS),
+    hypotheses=(INCREASING, INDEPENDENT, NONZERO_WEIGHTS, TWO_NEURONS),
     reference="theory notes 1.10",
     scope=Scope.FIXED_SIZE,
+    any_activation=True,
     control={"factor": 2},
 )
 def linear_constraint(factor: int = 4, n: int = 2, m: int = 2) -> Parts:
@@ -150,24 +159,15 @@ def linear_constraint(factor: int = 4, n: int = 2, m: int = 2) -> Parts:
     control={"leak": 1},
 )
 def runge_kutta_keeps_sums(leak: int = 0) -> Parts:
-    """Stages are velocities, whose entries sum to 0; any weights and step size do.
+    """Stages, explicit or implicit, are velocities, whose entries sum to 0.
 
-    Here two stages with an undefined tableau and an undefined velocity.
+    A step adds a combination of them, and a multistep method one of earlier steps, so
+    the stages may be any vectors of sum 0; any weights and step size do.
     """
-    f = [sympy.Function(f"f{k}", real=True) for k in range(2)]
-
-    def velocity(u: sympy.Matrix) -> sympy.Matrix:
-        first, second = (g(*u) for g in f)
-        return sympy.Matrix([first, second, leak - first - second])
-
-    u, step = reals("u", 3), sympy.Symbol("h", real=True)
-    tableau, weights = symmetric("A", 2), reals("b", 2)
-    stages: list[sympy.Matrix] = []
-    for row in range(2):
-        inner = [tableau[row, k] * stage for k, stage in enumerate(stages)]
-        stages.append(velocity(u + step * sum(inner, sympy.zeros(3, 1))))
-    after = u + step * sum(
-        (b * stage for b, stage in zip(weights, stages, strict=True)),
-        sympy.zeros(3, 1),
-    )
+    u, step, weights = reals("u", 3), sympy.Symbol("h", real=True), reals("b", 2)
+    after = u
+    for s in range(2):
+        first, second = reals(f"k{s}", 2)
+        stage = sympy.Matrix([first, second, leak - first - second])
+        after = after + step * weights[s] * stage
     yield "the sum after a step", sum(after) - sum(u)

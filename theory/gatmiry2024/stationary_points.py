@@ -11,13 +11,15 @@ from theory.gatmiry2024.definitions import (
     INDEPENDENT,
     NONZERO_WEIGHTS,
     PAPER,
+    TWO_NEURONS,
     Network,
     Parts,
     phi,
     reals,
-    symmetric,
 )
 from theory.statement import Decision, Hypothesis, Scope, statement
+
+CUBIC = Z**3 / 6 + Z
 
 
 @statement(
@@ -26,9 +28,10 @@ from theory.statement import Decision, Hypothesis, Scope, statement
     claim=r"(\operatorname{grad}_M F)_j = 4 \sum_i w_i a_j^2 \varphi'_{ij} "
     r"\Delta_{ij} x_i, \quad \Delta_{ij} = \varphi''(z_{ij}) - \beta_i / a_j, \quad "
     r"\beta_i = \alpha_i / (4 w_i)",
-    hypotheses=(INCREASING, INDEPENDENT, NONZERO_WEIGHTS),
+    hypotheses=(INCREASING, INDEPENDENT, NONZERO_WEIGHTS, TWO_NEURONS),
     reference="theory notes 1.4",
     scope=Scope.FIXED_SIZE,
+    any_activation=True,
     control={"factor": 2},
 )
 def riemannian_gradient(factor: int = 4, n: int = 2, m: int = 2) -> Parts:
@@ -36,8 +39,9 @@ def riemannian_gradient(factor: int = 4, n: int = 2, m: int = 2) -> Parts:
 
     Everything is multiplied by det G, so that no symbolic inverse is needed.
     """
-    yield from _closed_gradient(Network(n, m), factor)
-    yield from _tangency(n)
+    net = Network(n, m)
+    yield from _closed_gradient(net, factor)
+    yield "J grad_M F = 0", _along_normals(net)
 
 
 def _closed_gradient(net: Network, factor: int) -> Parts:
@@ -54,10 +58,9 @@ def _closed_gradient(net: Network, factor: int) -> Parts:
     )
 
 
-def _tangency(n: int) -> Parts:
-    """J(∇F − Jᵀα) = J∇F − Gα = 0 for α = G⁻¹J∇F, with symbols for G and J∇F."""
-    G, along = symmetric("G", n), reals("s", n)
-    yield "J grad_M F = 0", G.det() * along - G * (G.adjugate() * along)
+def _along_normals(net: Network) -> sympy.Matrix:
+    """Return det(G) J grad_M F, with the J and the G of the network."""
+    return sympy.Matrix([net.inner(v, net.scaled_gradient) for v in net.normals])
 
 
 @statement(
@@ -68,26 +71,43 @@ def _tangency(n: int) -> Parts:
     hypotheses=PAPER,
     reference="Gatmiry et al. 2024, Theorem 1; theory notes 1.5",
     scope=Scope.FIXED_SIZE,
-    control={"curvature": 3},
+    control={"example": Z**4 / 12 + Z},
 )
 def theorem_1(
-    curvature: int = 2, n: int = 2, m: int = 3, activation: sympy.Expr | None = None
+    example: sympy.Expr = CUBIC,
+    n: int = 2,
+    m: int = 3,
+    activation: sympy.Expr | None = None,
 ) -> Parts:
     """Stationary ⟹ φ'Δ = 0 ⟹ φ'' constant over neurons ⟹ collapsed, as φ''' > 0.
 
     Collapsed ⟹ stationary, by substitution.  Collapsed ⟹ flattest: F − F* is twice the
     weighted sum of the Bregman distances of g = φ'² ∘ φ⁻¹, whose second derivative
-    2φ'''/φ' is positive; the linear terms drop out because Σ_j u_ij = y_i.
+    2φ'''/φ' is positive; the linear terms drop out on M.  The control is an activation
+    with φ''' < 0 somewhere: two different neurons then share φ''.
     """
     net = Network(n, m, plain=True)
     yield from _closed_gradient(net, 4)
+    yield "J grad_M F = 0", _along_normals(net)
+    yield from _second_derivative_is_injective(example)
     yield "collapsed points are stationary", _at_collapse(net)
-    yield from _tangency(n)
-    yield from _bregman(n, m)
+    yield "F − F* is a sum of Bregman distances", _bregman(net)
     f = phi(Z) if activation is None else activation
     first, third = f.diff(Z), f.diff(Z, 3)
-    g_second = ((first**2).diff(Z) / first).diff(Z) / first
-    yield "g'' = 2φ'''/φ'", g_second - curvature * third / first
+    g_first = (first**2).diff(Z) / first
+    yield "g' = 2φ''", g_first - 2 * f.diff(Z, 2)
+    yield "g'' = 2φ'''/φ'", g_first.diff(Z) / first - 2 * third / first
+
+
+def _second_derivative_is_injective(example: sympy.Expr) -> Parts:
+    """φ''(z + d) − φ''(z) is d times the mean of φ''' between, as φ''' > 0 not 0."""
+    s, z, d = sympy.symbols("s z d", real=True)
+    between = phi(Z).diff(Z, 2).subs(Z, z + s * d)
+    mean = d * phi(Z).diff(Z, 3).subs(Z, z + s * d)
+    yield "φ'' along a segment moves by φ'''", (between.diff(s) - mean).doit()
+    second = example.diff(Z, 2)
+    slope = (second.subs(Z, 1) - second.subs(Z, -1)) / 2
+    yield "φ'' tells 1 from −1", slope > 0
 
 
 def _at_collapse(net: Network) -> sympy.Matrix:
@@ -97,28 +117,30 @@ def _at_collapse(net: Network) -> sympy.Matrix:
     return net.scaled_gradient.subs(collapse).doit()
 
 
-def _bregman(n: int, m: int) -> Parts:
-    """F − F* is a sum of Bregman distances in the outputs, on Σ_j u_ij = y_i."""
-    g = sympy.Function("g", real=True)
-    u, y = reals("u", n, m), reals("y", n)
-    for i in range(n):
-        u[i, m - 1] = y[i] - sum(u[i, : m - 1])
-    gap = distances = sympy.S.Zero
-    for i in range(n):
-        mean = y[i] / m
-        at_mean = sympy.Symbol(f"g1{i}", real=True)  # g'(y_i/m)
-        gap += sum(g(u[i, j]) - g(mean) for j in range(m))
-        distances += sum(
-            g(u[i, j]) - g(mean) - at_mean * (u[i, j] - mean) for j in range(m)
-        )
-    yield "F − F* is a sum of Bregman distances", gap - distances
+def _bregman(net: Network) -> sympy.Expr:
+    """Return F − F* minus 2Σ_i w_iΣ_j [φ'² − φ'² − 2φ''(φ − φ)] between z_ij and ζ_i.
+
+    On M the collapsed preactivation ζ_i has mφ(ζ_i) = Σ_jφ(z_ij).
+    """
+    zeta = reals("c", net.n)
+    first, value = net.slope(1), net.slope(0)
+    total = net.trace
+    for i in range(net.n):
+        at = [phi(Z).diff(Z, order).subs(Z, zeta[i]).doit() for order in range(3)]
+        total -= 2 * net.w[i] * net.m * at[1] ** 2
+        for j in range(net.m):
+            linear = 2 * at[2] * (value[i, j] - at[0])
+            total -= 2 * net.w[i] * (first[i, j] ** 2 - at[1] ** 2 - linear)
+        total = total.xreplace({at[0]: net.outputs[i] / net.m})
+    return total
 
 
 @statement(
     "gatmiry2024/theorem-1-all-sizes",
     title="Theorem 1, the local identities for all n and m",
-    claim=r"c_{ij} = w_i (a_j^2 \varphi'^2)' - \alpha_i a_j \varphi' "
-    r"\text{ vanishes} \iff a_j \varphi''(z_{ij}) = \beta_i",
+    claim=r"c_{ij} := \partial_{z_{ij}} \Big(F - \sum_k \alpha_k r_k\Big)"
+    r" = 4 w_i a_j \varphi'(z_{ij})\, (a_j \varphi''(z_{ij}) - \beta_i), \quad "
+    r"\beta_i = \alpha_i / (4 w_i)",
     hypotheses=(*PAPER, NONZERO_WEIGHTS),
     reference="Gatmiry et al. 2024, Theorem 1; theory notes 1.5",
     scope=Scope.ALL_SIZES,
@@ -130,8 +152,8 @@ def theorem_1_all_sizes(
     """Write c_ij for the coefficient of ∇(F − Σ_iα_i r_i) on x_i in block j.
 
     F and r are sums over samples and neurons, so c_ij involves (i, j) and the coupling
-    α_i only; independence makes every c_ij vanish, and φ' > 0 divides.  Sums over
-    indexed symbols carry any n and m.
+    α_i only.  At a stationary point independence makes every c_ij vanish, and φ' > 0
+    divides: aφ'' = β.  Sums over indexed symbols carry any n and m.
     """
     f = phi(Z) if activation is None else activation
     n, m, i, j, k, h = sympy.symbols("n m i j k h", integer=True, positive=True)
@@ -146,7 +168,7 @@ def theorem_1_all_sizes(
     coefficient = (trace.diff(z[i, j]) - outputs.diff(z[i, j])).doit()
     # i and j are one of the samples and one of the neurons
     coefficient = coefficient.subs({i <= n: True, j <= m: True})
-    local = sympy.symbols("w_i a_j alpha_i", positive=True)
+    local = [sympy.Dummy(name, real=True) for name in ("w_i", "a_j", "alpha_i")]
     names = dict(zip((w[i], a[j], alpha[i]), local, strict=True)) | {z[i, j]: Z}
     wi, aj, ai = local
     delta = aj * f.diff(Z, 2) - ai / (divisor * wi)
@@ -154,9 +176,6 @@ def theorem_1_all_sizes(
         "c_ij = 4 w a φ' (aφ'' − β)",
         (coefficient.xreplace(names).doit() - 4 * wi * aj * f.diff(Z) * delta),
     )
-    beta = sympy.Symbol("beta", real=True)
-    factored = 4 * wi * aj * f.diff(Z) * (aj * f.diff(Z, 2) - beta)
-    yield "it vanishes where aφ'' = β", factored.subs(beta, aj * f.diff(Z, 2))
 
 
 def _is_polynomial(activation: sympy.Expr) -> Decision:
@@ -167,14 +186,14 @@ def _is_polynomial(activation: sympy.Expr) -> Decision:
 @statement(
     "gatmiry2024/theorem-1-enumeration",
     title="Theorem 1 by enumerating all critical points",
-    claim=r"\#\{\text{real critical points of } F|_M\} = 1 = "
-    r"\#\{\text{collapsed ones}\}",
+    claim=r"y \in \{\tfrac52, -\tfrac12, -\tfrac72, \dots\}: \quad "
+    r"\#\{\text{real critical points of } F|_M\} = 1 = \#\{\text{collapsed ones}\}",
     hypotheses=(
         *PAPER,
         Hypothesis("polynomial", "φ is a rational polynomial", _is_polynomial),
     ),
     reference="Gatmiry et al. 2024, Theorem 1; theory notes 1.5, without their proof",
-    scope=Scope.THIS_ACTIVATION,
+    scope=Scope.INSTANCE,
     control={"slope_at_zero": 0},
 )
 def theorem_1_enumeration(
@@ -189,16 +208,10 @@ def theorem_1_enumeration(
     rounded and the proof is not used.  The control takes the slope φ'(0) away: neurons
     at 0 are then stuck, and more critical points appear.
     """
-    f = Z**3 / 6 + Z if activation is None else activation
+    f = CUBIC if activation is None else activation
     f -= (1 - slope_at_zero) * f.diff(Z).subs(Z, 0) * Z
-    targets = [
-        sympy.Rational(5, 2),
-        sympy.Rational(-1, 3),
-        sympy.S.One,
-        -sympy.Rational(2),
-    ]
     for i in range(n):
-        total, collapsed = real_critical_points(f, targets[i], m)
+        total, collapsed = real_critical_points(f, sympy.Rational(5, 2) - 3 * i, m)
         yield f"sample {i}: {total} critical point", total == 1
         yield f"sample {i}: {collapsed} collapsed", collapsed == 1
 
