@@ -106,6 +106,11 @@ def _slope_error(instance: Instance, point: Array, tangent: Array, h: float) -> 
 def theorem_1(instance: Instance) -> Findings:
     """grad_M S = 0 ⇔ a_jφ''(z_ij) = β_i ⇔ S is least on M; then z_ij = φ⁻¹(y_i/m)."""
     yield Number("S*", instance.flattest_value)
+    yield Measurement(
+        "max |residual| at the flattest point",
+        float(np.abs(instance.model.residual(instance.flattest)).max()),
+        instance.manifold.tolerance(instance.flattest),
+    )
     at_best = instance.manifold.projection(instance.flattest)
     yield Measurement(
         "|grad_M S| / |grad S| at the flattest point",
