@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from manifold_flow.errors import IntegrationError
 from manifold_flow.solvers.status import Status
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHECKS",
+    "Check",
     "Control",
     "Evidence",
     "Finding",
@@ -197,7 +198,14 @@ class Control:
 Finding = HypothesisCheck | Measurement | Number | NotReached | Refinement | Control
 Findings = Iterator[Finding]
 Hypothesis = Callable[["Instance"], HypothesisCheck]
-Check = Callable[["Instance"], Findings]
+Body = Callable[["Instance"], Findings]
+
+
+class Check(NamedTuple):
+    """The hypotheses of a statement, and the generator that measures it."""
+
+    needs: tuple[Hypothesis, ...]
+    body: Body
 
 
 @dataclass(frozen=True)
@@ -273,10 +281,10 @@ def _tightness(measurement: Measurement) -> float:
 
 
 #: hypotheses and check of every statement that has a numerical one, by its id
-CHECKS: dict[str, tuple[tuple[Hypothesis, ...], Check]] = {}
+CHECKS: dict[str, Check] = {}
 
 
-def check(id: str, *needs: Hypothesis) -> Callable[[Check], Check]:
+def check(id: str, *needs: Hypothesis) -> Callable[[Body], Check]:
     """Register a check under the id of its statement.
 
     Parameters
@@ -289,7 +297,7 @@ def check(id: str, *needs: Hypothesis) -> Callable[[Check], Check]:
     Returns
     -------
     callable
-        The decorator; it returns the check as it is.
+        The decorator; makes a `Check` of the generator.
 
     Raises
     ------
@@ -297,11 +305,11 @@ def check(id: str, *needs: Hypothesis) -> Callable[[Check], Check]:
         If the id has a check already.
     """
 
-    def register(function: Check) -> Check:
+    def register(body: Body) -> Check:
         if id in CHECKS:
             raise ValueError(f"{id} has two numerical checks")
-        CHECKS[id] = needs, function
-        return function
+        CHECKS[id] = Check(needs, body)
+        return CHECKS[id]
 
     return register
 
@@ -320,11 +328,11 @@ def examine(id: str, instance: Instance) -> Evidence:
     -------
     Evidence
     """
-    needs, function = CHECKS[id]
+    needs, body = CHECKS[id]
     started = time.perf_counter()
     found: list[Finding] = []
     try:
-        for finding in chain((need(instance) for need in needs), function(instance)):
+        for finding in chain((need(instance) for need in needs), body(instance)):
             found.append(finding)
             if isinstance(finding, HypothesisCheck) and finding.holds is not True:
                 break

@@ -128,7 +128,13 @@ def theorem_1(instance: Instance) -> Findings:
 
 
 def stationary_is_flattest(instance: Instance, point: Array) -> Iterator[Finding]:
-    """The gap is at most |grad|²/2c, and the outputs as close to u* as it allows."""
+    """The gap is at most |grad|²/2c, and the outputs as close to u* as it allows.
+
+    Yields
+    ------
+    Finding
+        Measurements at a point of M, with the constants of where it is.
+    """
     hull, rounding = instance.hull(point), instance.rounding(point)
     rate, gap = instance.pl_rate(hull), instance.gap(point)
     square = float(np.sum(instance.gradient(point) ** 2))
@@ -150,7 +156,13 @@ def _collapsed(instance: Instance, path: Trajectory) -> Iterator[Finding]:
 
 
 def closing_in(instance: Instance, path: Trajectory) -> Iterator[Finding]:
-    """The distance to Z* falls with the gradient: part of the way, and at the end."""
+    """The distance to Z* falls with the gradient: part of the way, and at the end.
+
+    Yields
+    ------
+    Finding
+        The refinement.
+    """
     gradients = path.gradient_norm
     assert gradients is not None
     goal = np.sqrt(gradients[0] * gradients[-1])
