@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHECKS",
+    "Check",
     "Control",
     "Evidence",
     "Finding",
@@ -197,7 +198,14 @@ class Control:
 Finding = HypothesisCheck | Measurement | Number | NotReached | Refinement | Control
 Findings = Iterator[Finding]
 Hypothesis = Callable[["Instance"], HypothesisCheck]
-Check = Callable[["Instance"], Findings]
+Body = Callable[["Instance"], Findings]
+
+
+class Check(NamedTuple):
+    """The hypotheses of a statement, and the generator that measures it."""
+
+    needs: tuple[Hypothesis, ...]
+    body: Body
 
 
 @dataclass(frozen=True)
@@ -272,18 +280,11 @@ def _tightness(measurement: Measurement) -> float:
     return -math.inf if measurement.holds is None else measurement.margin
 
 
-class Registered(NamedTuple):
-    """A check and the hypotheses that are looked at before it runs."""
-
-    needs: tuple[Hypothesis, ...]
-    run: Check
+#: hypotheses and check of every statement that has a numerical one, by its id
+CHECKS: dict[str, Check] = {}
 
 
-#: every statement that has a numerical check, by its id
-CHECKS: dict[str, Registered] = {}
-
-
-def check(id: str, *needs: Hypothesis) -> Callable[[Check], Registered]:
+def check(id: str, *needs: Hypothesis) -> Callable[[Body], Check]:
     """Register a check under the id of its statement.
 
     Parameters
@@ -296,7 +297,7 @@ def check(id: str, *needs: Hypothesis) -> Callable[[Check], Registered]:
     Returns
     -------
     callable
-        The decorator; it returns the check with its hypotheses.
+        The decorator; makes a `Check` of the generator.
 
     Raises
     ------
@@ -304,10 +305,10 @@ def check(id: str, *needs: Hypothesis) -> Callable[[Check], Registered]:
         If the id has a check already.
     """
 
-    def register(function: Check) -> Registered:
+    def register(body: Body) -> Check:
         if id in CHECKS:
             raise ValueError(f"{id} has two numerical checks")
-        CHECKS[id] = Registered(needs, function)
+        CHECKS[id] = Check(needs, body)
         return CHECKS[id]
 
     return register
@@ -327,11 +328,11 @@ def examine(id: str, instance: Instance) -> Evidence:
     -------
     Evidence
     """
-    needs, run = CHECKS[id]
+    needs, body = CHECKS[id]
     started = time.perf_counter()
     found: list[Finding] = []
     try:
-        for finding in chain((need(instance) for need in needs), run(instance)):
+        for finding in chain((need(instance) for need in needs), body(instance)):
             found.append(finding)
             if isinstance(finding, HypothesisCheck) and finding.holds is not True:
                 break

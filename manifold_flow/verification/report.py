@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,12 +65,15 @@ class Row:
             _control(numeric.control_failed if numeric else None),
         )
 
-    def reasons(self) -> Iterator[str]:
-        """Yield why a verdict is not HOLDS."""
-        if self.symbolic and self.symbolic.verdict is not Verdict.HOLDS:
-            yield f"in symbols: {self.symbolic.message}"
-        if self.numeric and self.numeric.verdict is not Verdict.HOLDS:
-            yield self.numeric.message
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the verdicts are not HOLDS, one sentence for each."""
+        parts = (("in symbols: ", self.symbolic), ("", self.numeric))
+        return tuple(
+            where + part.message
+            for where, part in parts
+            if part and part.verdict is not Verdict.HOLDS
+        )
 
     def as_data(self) -> dict[str, Any]:
         """Return the row for JSON."""
@@ -148,7 +151,7 @@ class Report:
         widths = [max(len(cells[k]) for cells in table) for k in range(len(head))]
         lines = [f"{self.model}, loss {self.loss}"]
         lines += [f"note: {caveat}" for caveat in self.caveats]
-        reasons = [(), *(tuple(row.reasons()) for row in self.rows)]
+        reasons = [(), *(row.reasons for row in self.rows)]
         for cells, why in zip(table, reasons, strict=True):
             padded = (c.ljust(w) for c, w in zip(cells, widths, strict=True))
             lines.append("  ".join(padded).rstrip())
