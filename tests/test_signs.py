@@ -56,6 +56,9 @@ def test_signs_of_activations(text, first, third):
         ("log(z)", False),
         ("abs(z)*z**2", False),
         ("relu", False),
+        ("z**(11/3) + z", False),  # no real number for z < 0
+        ("1/(exp(z) - z)", None),  # smooth, which is not found out
+        ("z**3 + abs(a)*z", True),
     ],
 )
 def test_activations_must_be_smooth_on_the_whole_line(text, holds_):
@@ -111,6 +114,42 @@ def test_a_quadratic_with_two_parameters_is_settled_by_its_discriminant():
         assert bool(condition.subs(at)) is instance.holds is (b * b < 3 * a)
 
 
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [("z**3 - (a**2 + b**2 + 1)*z", False), ("z**3 + (a**2 + b**2 + 1)*z", True)],
+)
+def test_a_condition_that_is_always_or_never_true_is_an_answer(text, answer):
+    decision = first_positive(activation_of(text))
+    assert (decision.holds, decision.condition) == (answer, None)
+
+
+@pytest.mark.parametrize("text", ["sqrt(2)*z**3 + z", "pi*z**3 + z"])
+def test_irrational_coefficients_are_no_obstacle(text):
+    assert first_positive(activation_of(text)).holds is True
+
+
+@pytest.mark.parametrize(
+    "text", ["z**3 + sqrt(a)*z", "z**3 + exp(a)*z", "z + sin(a)*z"]
+)
+def test_parameters_inside_functions_are_settled_or_open(text):
+    assert first_positive(activation_of(text)).holds in (True, None)
+
+
+@pytest.mark.parametrize("text", ["1/z", "relu", "z**3", "abs(z)**3"])
+def test_a_change_of_sign_is_said_only_where_there_is_one(text):
+    assert "changes sign" not in first_positive(activation_of(text)).reason or (
+        text == "abs(z)**3"
+    )
+
+
+def test_close_critical_values_keep_a_sample_between():
+    a = sympy.Symbol("a", real=True)
+    slope = Z**2 - ((a - 1) * 10**36 - 1) * (a - 1)
+    condition = positive_everywhere("p", slope, Z).condition
+    assert bool(condition.subs(a, 1 + sympy.Rational(1, 2 * 10**36)))
+    assert not bool(condition.subs(a, 2))
+
+
 def test_what_cannot_be_settled_is_open_not_false():
     a, b = sympy.symbols("a b", real=True)
     decision = positive_everywhere("p", Z**4 + a * Z**2 + b * Z + 1, Z)
@@ -138,6 +177,22 @@ def test_nonzero_expressions_are_refuted_and_zeros_proved():
 def test_a_difference_below_the_evaluation_is_not_called_zero():
     assert vanishes(Z * 0 + sympy.Rational(1, 10**40)) is False
     assert vanishes(sympy.sqrt(2) - sympy.sqrt(2).evalf(40)) is not True
+
+
+def test_noise_of_the_evaluation_does_not_refute():
+    y = sympy.Symbol("y", real=True)
+    identity = sympy.sin(y) ** 2 + sympy.cos(y) ** 2 - 1
+    assert vanishes(sympy.exp(300) * identity) is not False
+    f = sympy.Function("f", real=True)
+    assert vanishes(f((y + 1) ** 2) - f(y**2 + 2 * y + 1)) is True
+
+
+def test_what_is_no_number_settles_nothing():
+    assert vanishes(sympy.nan) is None
+    assert vanishes(sympy.Float(0.1) + sympy.Float(0.2) - sympy.Float(0.3)) is None
+    assert vanishes(sympy.Float(0.5)) is False
+    assert holds(None) is None
+    assert holds(sympy.zeros(0, 1)) is None
 
 
 def test_matrices_and_conditions():

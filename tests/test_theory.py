@@ -5,8 +5,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -168,6 +170,42 @@ def test_theorem_1_does_not_speak_of_others(text):
     assert re.search("φ'+ = ", result.message)
 
 
+def test_one_neuron_is_not_what_the_theorem_speaks_of():
+    for name in ("theorem-1", "theorem-1-enumeration", "riemannian-gradient"):
+        (claim,) = find([f"gatmiry2024/{name}"])
+        result = verify(claim, m=1)
+        assert result.verdict is Verdict.NOT_APPLICABLE
+        assert result.message == "two-neurons: m = 1"
+
+
+def test_what_is_only_assumed_is_said():
+    (claim,) = find(["gatmiry2024/theorem-2"])
+    result = verify(claim, activation=activation_of("exp"))
+    assert result.verdict is Verdict.HOLDS
+    assert set(result.assumed) >= {"independent-inputs", "interval"}
+    assert "increasing" not in result.assumed
+
+
+def test_a_check_of_one_activation_takes_no_other():
+    (claim,) = find(["gatmiry2024/global-geodesic-convexity-fails"])
+    assert claim.settings == ()
+
+
+def test_letters_of_the_user_are_his_own():
+    for name in ("lemma-3", "lemma-6", "hidden-convexity", "theorem-1-all-sizes"):
+        (claim,) = find([f"gatmiry2024/{name}"])
+        activation = activation_of("z**3 + y*z + q*z + b*z + a*z + w*z + beta*z")
+        result = verify(claim, activation=activation)
+        assert result.verdict in (Verdict.HOLDS, Verdict.UNDECIDED), result.message
+
+
+def test_too_many_solutions_are_undecided_not_a_crash():
+    (claim,) = find(["gatmiry2024/theorem-1-enumeration"])
+    result = verify(claim, m=4, n=1)
+    assert result.verdict is Verdict.UNDECIDED
+    assert "195 complex solutions" in result.message
+
+
 def test_a_free_parameter_gives_a_condition():
     (claim,) = find(["gatmiry2024/theorem-1"])
     result = verify(claim, activation=activation_of("z**3 + a*z"))
@@ -188,6 +226,8 @@ def test_real_points_are_counted_exactly():
     assert count_real_points([x**2 + sympy.Rational(1, 10**24)], [x]) == 0
     with pytest.raises(InfinitelyManyError, match="y takes infinitely many"):
         count_real_points([x**2 - 1], [x, y])
+    with pytest.raises(InfinitelyManyError, match="no equation"):
+        count_real_points([x - x], [x])
 
 
 def test_the_count_is_that_of_a_case_by_case_solution():
@@ -293,6 +333,34 @@ def test_a_reader_that_left_and_a_full_disk():
     assert lost.returncode == 2
     assert "theory: cannot write" in lost.stderr
     assert "Traceback" not in lost.stderr
+
+
+def test_greek_letters_are_printed_on_any_terminal():
+    done = subprocess.run(
+        [sys.executable, "-m", "theory", "gatmiry2024/theorem-1", "--activation=tanh"],
+        capture_output=True,
+        cwd=ROOT,
+        check=False,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 3
+    assert b"Traceback" not in done.stderr
+
+
+def test_an_interrupt_ends_the_workers_at_once():
+    command = [sys.executable, "-m", "theory", "gatmiry2024/theorem-1", "--n", "4"]
+    command += ["gatmiry2024/lemma-1", "--m", "4", "--jobs", "2"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    started = time.perf_counter()
+    _, said = process.communicate(timeout=30)
+    assert time.perf_counter() - started < 10
+    assert process.returncode == 3
+    assert "theory: stopped after" in said
+    assert "Traceback" not in said
 
 
 def test_out_of_time_is_no_verdict(capsys):

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Those of the process by default.
     """
     _make_output_robust()
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     try:
         chosen = find(options.statements)
         setting = _setting(options, chosen)

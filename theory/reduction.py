@@ -69,7 +69,7 @@ def vanishes(expression: sympy.Expr) -> bool | None:
     >>> vanishes(f(x).diff(x) - f(x))
     False
     """
-    if not expression.is_finite and expression.is_finite is not None:
+    if expression.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
         return None
     if expression.has(sympy.Float):
         return False if abs(expression.evalf()) > FLOAT_NOISE else None
