@@ -65,6 +65,14 @@ class Row:
             _control(numeric.control_failed if numeric else None),
         )
 
+    def line(self) -> str:
+        """Return the row as a sentence of the page's table."""
+        _, symbolic, numeric, margin, control = self.cells()
+        return (
+            f"in symbols {symbolic}; on the instance {numeric}; margin {margin}; "
+            f"control {control}"
+        )
+
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why the verdicts are not HOLDS, one sentence for each."""
@@ -192,7 +200,7 @@ class Report:
             The file written.
         """
         table = {"verdict": self.verdict.value, "model": self.model, "loss": self.loss}
-        table |= {row.statement.id: "  ".join(row.cells()[1:]) for row in self.rows}
+        table |= {row.statement.id: row.line() for row in self.rows}
         receipt = storage.provenance()
         return write_report(
             path,
