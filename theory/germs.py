@@ -23,8 +23,11 @@ from typing import Any
 import sympy
 from sympy.core.function import AppliedUndef, Derivative
 
+from theory.statement import Hypothesis
+
 __all__ = [
     "CURVATURES",
+    "INTERPOLATION",
     "NORMAL",
     "TANGENT",
     "X",
@@ -40,6 +43,8 @@ __all__ = [
     "third",
     "trilinear",
 ]
+
+INTERPOLATION = Hypothesis("interpolation", "the loss is 0: f_i = y_i for all i")
 
 TANGENT, NORMAL = (0, 1), (2, 3)
 X = sympy.symbols("x_0:4", real=True)

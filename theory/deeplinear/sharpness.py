@@ -138,7 +138,7 @@ def s_min_attained(gain: int = 1) -> Iterator[tuple[str, Any]]:
         bend = sympy.exp(log) * squares[0]
         bend += share * sympy.exp(-share * log) * squares[1]
         yield f"L = {depth}: bend in ln t", form.diff(log, 2) - bend
-        yield f"L = {depth}: convex in ln t", bool(bend.is_positive)
+        yield f"L = {depth}: convex in ln t", bend > 0
 
 
 @statement(
