@@ -18,6 +18,7 @@ from sympy.polys.matrices import DomainMatrix
 from theory.germs import (
     CURVATURES,
     INTERPOLATION,
+    SMALL_STEP,
     X,
     at_origin,
     germ,
@@ -29,9 +30,8 @@ from theory.germs import (
 )
 from theory.li2021 import clock
 from theory.li2021.definitions import CONSTANT_RANK, INDEPENDENT_NOISE, MATCHED
-from theory.statement import Hypothesis, Scope, statement
+from theory.statement import Scope, statement
 
-SMALL_STEP = Hypothesis("small-step", "η λ_max(∇²L) < 2")
 c, sigma, eta, h = sympy.symbols("c sigma eta h", positive=True)
 I2 = sympy.eye(2)
 HALF, SIXTEENTH = sympy.Rational(1, 2), sympy.Rational(1, 16)

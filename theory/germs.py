@@ -29,6 +29,7 @@ __all__ = [
     "CURVATURES",
     "INTERPOLATION",
     "NORMAL",
+    "SMALL_STEP",
     "TANGENT",
     "X",
     "at_origin",
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 INTERPOLATION = Hypothesis("interpolation", "the loss is 0: f_i = y_i for all i")
+SMALL_STEP = Hypothesis("small-step", "η λ_max(∇²L) < 2")
 
 TANGENT, NORMAL = (0, 1), (2, 3)
 X = sympy.symbols("x_0:4", real=True)

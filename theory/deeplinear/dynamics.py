@@ -29,7 +29,7 @@ from theory.matrices import (
 from theory.reduction import random_rationals
 from theory.statement import Hypothesis, Scope, statement
 
-FITTED = Hypothesis("minimiser", "W_L ⋯ W_1 = M: the layers are a global minimiser")
+FITTED = Hypothesis("matrix-minimiser", "W_L ⋯ W_1 = M: a global minimiser")
 
 
 def _matrix_gradient(expression: sympy.Expr, layer: sympy.Matrix) -> sympy.Matrix:

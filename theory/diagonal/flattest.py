@@ -33,7 +33,7 @@ def trace(factor: int = 4) -> Iterator[tuple[str, Any]]:
     "diagonal/flattest-is-l1",
     title="The flattest interpolator has the least weighted ℓ1 norm",
     claim=r"\tfrac14 \operatorname{Tr}\nabla^2 L \ge \sum_k c_k |w_k|, \text{ with "
-    r"equality iff } u_k v_k = 0 \text{ for all } k",
+    r"equality iff } c_k u_k v_k = 0 \text{ for all } k",
     reference="slides, ℓ1 bound; theory notes 3.3",
     scope=Scope.FIXED_SIZE,
     control={"weighted": False},
@@ -41,7 +41,7 @@ def trace(factor: int = 4) -> Iterator[tuple[str, Any]]:
 def flattest_is_l1(weighted: bool = True) -> Iterator[tuple[str, Any]]:
     """For every choice of signs σ, ¼Tr − Σ c_k σ_k w_k = 2Σ c_k (v_k² or u_k²) ≥ 0.
 
-    At σ = sgn w it is 2 Σ c_k min(u_k², v_k²), which is 0 iff all u_k v_k are.
+    At σ = sgn w it is 2 Σ c_k min(u_k², v_k²), which is 0 iff all c_k u_k v_k are.
     """
     net = Network()
     c = [net.moment(k) if weighted else sympy.S.One for k in range(2)]

@@ -254,8 +254,8 @@ def one_measurement(factor: int = 4) -> Iterator[tuple[str, Any]]:
     p, q = u, v  # named anew
     for right in (turn, turn * REFLECTION):
         turned = left * d * right.T
-        yield "‖AᵀU‖ = ‖Dp‖", turned.T * left * p - right * d * p
-        yield "‖AV‖ = ‖Dq‖", turned * right * q - left * d * q
+        yield "AᵀU = QDp", turned.T * left - right * d
+        yield "AV = PDq", turned * right - left * d
         yield "P keeps norms", left.T * left - sympy.eye(2)
         yield "Q keeps norms", right.T * right - sympy.eye(2)
         pairing = right.T * turned.T * left

@@ -12,13 +12,12 @@ from typing import Any
 
 import sympy
 
-from theory.germs import gradient
+from theory.germs import SMALL_STEP, gradient
 from theory.statement import Hypothesis, Scope, statement
 
 INDEPENDENT_ROWS = Hypothesis(
     "independent-rows", "A has independent rows: Ax = b for some x"
 )
-SMALL_STEP = Hypothesis("small-step", "0 < η < 2/λ_max(AᵀA)")
 eta = sympy.Symbol("eta", positive=True)
 
 

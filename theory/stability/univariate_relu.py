@@ -23,7 +23,7 @@ import sympy
 from theory.germs import INTERPOLATION, gradient
 from theory.statement import Hypothesis, Scope, statement
 
-DESCENT = Hypothesis("stable", "λ_max(∇²L) ≤ 2/η: gradient descent is stable")
+DESCENT = Hypothesis("stable-descent", "λ_max(∇²L) ≤ 2/η: gradient descent is stable")
 
 DATA = tuple(map(sympy.Integer, (-1, 0, 2, 3)))
 KNOTS = (sympy.S.One, sympy.Rational(1, 2))
