@@ -17,17 +17,21 @@ from sympy.polys.matrices import DomainMatrix
 
 from theory.germs import (
     CURVATURES,
+    INTERPOLATION,
+    SMALL_STEP,
     X,
     at_origin,
     germ,
     gradient,
+    on_zero_loss,
+    residuals,
     tangent_part,
     trilinear,
 )
+from theory.li2021 import clock
 from theory.li2021.definitions import CONSTANT_RANK, INDEPENDENT_NOISE, MATCHED
-from theory.statement import Hypothesis, Scope, statement
+from theory.statement import Scope, statement
 
-SMALL_STEP = Hypothesis("small-step", "η λ_max(∇²L) < 2")
 c, sigma, eta, h = sympy.symbols("c sigma eta h", positive=True)
 I2 = sympy.eye(2)
 HALF, SIXTEENTH = sympy.Rational(1, 2), sympy.Rational(1, 16)
@@ -148,14 +152,12 @@ def expansion(second: sympy.Expr = SIXTEENTH) -> Iterator[tuple[str, Any]]:
     term = -sympy.log(1 - eta * h / 2) / (2 * eta)
     series = sympy.series(eta * term, eta, 0, 3).removeO()
     yield "expansion", sympy.expand(series / eta) - h / 4 - second * eta * h**2
-    x = sympy.Symbol("x", positive=True)  # x = 2 − ηh
+    x = sympy.Symbol("x", positive=True)
     slope = (term - h / 4).diff(h)
     yield "the difference is 0 at h = 0", term.subs(h, 0)
     yield "its slope is ηh/(4(2 − ηh))", slope - eta * h / (4 * (2 - eta * h))
-    yield (
-        "its slope is positive",
-        sympy.factor(slope.subs(eta, (2 - x) / h)) - (2 - x) / (4 * x),
-    )
+    below = sympy.cancel(slope.subs(h, 2 * x / (eta * (1 + x))))  # any 0 < ηh < 2
+    yield "its slope is positive", below > 0
 
 
 @statement(
@@ -163,7 +165,7 @@ def expansion(second: sympy.Expr = SIXTEENTH) -> Iterator[tuple[str, Any]]:
     title="At finite step size the full-batch flow minimises a log-determinant of JJᵀ",
     claim=r"cR_\eta = \kappa F_\eta, \quad "
     r"F_\eta = -\tfrac2\eta\log\det(I - \eta JJ^\top) = F + O(\eta)",
-    hypotheses=(INDEPENDENT_NOISE, SMALL_STEP),
+    hypotheses=(INTERPOLATION, INDEPENDENT_NOISE, SMALL_STEP),
     reference="theory notes 8.1, loss Σ(·)², c = 2σ², κ = σ²/2",
     scope=Scope.FIXED_SIZE,
     control={"factor": 1},
@@ -171,19 +173,28 @@ def expansion(second: sympy.Expr = SIXTEENTH) -> Iterator[tuple[str, Any]]:
 def determinant(factor: int = 2) -> Iterator[tuple[str, Any]]:
     """With H = 2JᵀJ, det(I − ηH/2) = det(I − ηJᵀJ) = det(I − ηJJᵀ): no large matrix.
 
-    For a generic 2 × 3 Jacobian; the gradient of F_η weighs the Gram matrix by
-    (I − ηG)⁻¹, as differentiating along a path of Jacobians shows.
+    H is that of the loss of two undefined models of three parameters, and c that of
+    its full-batch label noise.  cR_η and κF_η are 0 at J = 0 and have the same
+    slopes.  The gradient of F_η weighs the Gram matrix by (I − ηG)⁻¹, as
+    differentiating along a path of Jacobians shows.
     """
-    t = sympy.Symbol("t", real=True)
-    J = sympy.Matrix(2, 3, sympy.symbols("j_1:7", real=True))
-    G, large = J * J.T, sympy.eye(3) - eta * J.T * J
+    t, parameters = sympy.Symbol("t", real=True), sympy.symbols("theta_1:4", real=True)
+    models = sympy.Matrix(residuals(2, parameters))
+    H = on_zero_loss(sympy.hessian(models.dot(models), parameters))
+    J = on_zero_loss(models.jacobian(parameters))
+    G = J * J.T
+    yield "H = 2JᵀJ", H - 2 * J.T * J
+    large, D = (sympy.eye(3) - eta * H / 2).det(), (I2 - eta * G).det()
+    yield "det(I − ηH/2) = det(I − ηJJᵀ)", sympy.expand(large - D)
+    noise = clock.covariance(sympy.S.One, clock.FULL)[0, 0]
+    constant = sympy.cancel(noise / clock.hessian(sympy.S.One)[0, 0])
+    rate = sigma**2 / 2  # li2021/clock-full-batch, with c = 2σ²
+    # slopes of −(c/2η) log det(I − ηH/2) and of κF_η, times both determinants
+    for k, entry in enumerate(J):
+        slopes = constant / 2 * large.diff(entry) * D
+        slopes -= rate * factor * D.diff(entry) * large
+        yield f"d(cR_η) = κ dF_η, entry {k} of J", sympy.expand(slopes)
     small = I2 - eta * G
-    yield "det(I − ηJᵀJ) = det(I − ηJJᵀ)", large.det() - small.det()
-    D = small.det()
-    rate, constant = sigma**2 / 2, 2 * sigma**2
-    log = sympy.Function("log_")
-    regularised = -constant / (2 * eta) * log(D)
-    yield "cR_η = κF_η", regularised - rate * (-factor / eta * log(D))
     first_order = sympy.expand(D).coeff(eta, 1)
     yield "F_η = 2 Tr JJᵀ + O(η)", -factor * first_order - 2 * G.trace()
     move = sympy.Matrix([[1, t], [t, 2]])

@@ -23,9 +23,13 @@ from typing import Any
 import sympy
 from sympy.core.function import AppliedUndef, Derivative
 
+from theory.statement import Hypothesis
+
 __all__ = [
     "CURVATURES",
+    "INTERPOLATION",
     "NORMAL",
+    "SMALL_STEP",
     "TANGENT",
     "X",
     "at_origin",
@@ -40,6 +44,9 @@ __all__ = [
     "third",
     "trilinear",
 ]
+
+INTERPOLATION = Hypothesis("interpolation", "the loss is 0: f_i = y_i for all i")
+SMALL_STEP = Hypothesis("small-step", "η λ_max(∇²L) < 2")
 
 TANGENT, NORMAL = (0, 1), (2, 3)
 X = sympy.symbols("x_0:4", real=True)

@@ -139,20 +139,34 @@ def population(factor: int = 1) -> Iterator[tuple[str, Any]]:
 def bias_bound(factor: int = 2) -> Iterator[tuple[str, Any]]:
     """Use AM-GM per sample, with h_ij the active units and τ_i = sgn f(x_i).
 
-    n Tr = Σ_ij (h_ij − τ_i √(d+1) a_j 1_ij)² + 2√(d+1) Σ_i τ_i f(x_i).
+    n Tr = Σ_ij (h_ij − ρ_i a_j 1_ij)² + 2Σ_i ρ_i f(x_i) + rest for all inputs and ρ,
+    with rest = Σ_ij (‖x_i‖² + 1 − ρ_i²)a_j²1_ij, which is 0 for sign inputs and
+    ρ_i = τ_i√(d+1).  A unit on each sample with h = √(d+1)|a| gives equality: no larger
+    factor would do.
     """
-    inputs = [sympy.Matrix([1, 1]), sympy.Matrix([1, -1])]
-    root = sympy.sqrt(3)  # d = 2
+    inputs = [matrix_of(name, 2, 1) for name in "xz"]
+    rho = sympy.symbols("rho_:2", real=True)
     for pattern in _patterns(2, 2):
         net = Network(inputs, pattern, biased=True)
-        for signs in ((1, 1), (1, -1), (-1, -1)):
-            squares = reached = sympy.S.Zero
-            for i, on in enumerate(pattern):
-                active = net.a.multiply_elementwise(sympy.Matrix(on))
-                squares += square_norm(net.hidden[i] - signs[i] * root * active)
-                reached += signs[i] * net.outputs[i]
-            gap = 2 * net.trace() - factor * root * reached - squares
-            yield f"on at {pattern}, signs {signs}", gap
+        split = sympy.S.Zero
+        for i, on in enumerate(pattern):
+            active = net.a.multiply_elementwise(sympy.Matrix(on))
+            split += square_norm(net.hidden[i] - rho[i] * active)
+            split += 2 * rho[i] * net.outputs[i]
+            split += (square_norm(inputs[i]) + 1 - rho[i] ** 2) * square_norm(active)
+        yield f"on at {pattern}", 2 * net.trace() - split
+    root = sympy.sqrt(3)  # d = 2
+    corners = [sympy.Matrix([1, 1]), sympy.Matrix([1, -1])]
+    net = Network(corners, ((1, 0), (0, 1)), biased=True)
+    values = [1, 1, 1, -1, 1 / root, 1 / root, -1, -1]  # w, a, b
+    at = dict(zip(net.parameters, values, strict=True))
+    before = [net.w * x + net.b for x in corners]
+    yield (
+        "unit j is on at x_j only",
+        sympy.Matrix.hstack(*before).subs(at) - sympy.Matrix([[1, -1], [-1, 1]]),
+    )
+    mean = sum(abs(f.subs(at)) for f in net.outputs) / 2
+    yield "equality for factor 2", bool(net.trace().subs(at) >= factor * root * mean)
 
 
 @statement(
@@ -163,7 +177,7 @@ def bias_bound(factor: int = 2) -> Iterator[tuple[str, Any]]:
     r"the sample}",
     hypotheses=(BIASES, SIGNS, UNIT_TARGETS),
     reference="Wen, Li, Ma 2023; theory notes 10",
-    scope=Scope.FIXED_SIZE,
+    scope=Scope.INSTANCE,
     control={"shift": 3},
 )
 def memoriser(shift: int = 1) -> Iterator[tuple[str, Any]]:

@@ -81,7 +81,7 @@ def lower_bound(gain: int = 2) -> Iterator[tuple[str, Any]]:
     """‖q‖²AᵀA ⪰ wwᵀ when Aᵀq = w (Cauchy-Schwarz), then AM-GM over the layers.
 
     For every x the difference of the quadratic forms is a sum of squares; depth 3,
-    where t^(−1/2) = 1/‖q_1‖.
+    where t^(−1/2) = 1/‖q_1‖.  Aligned layers give equality: no larger factor would do.
     """
     layers, x = layers_of(3), matrix_of("x", 2, 1)
     w = product(layers).T
@@ -97,8 +97,11 @@ def lower_bound(gain: int = 2) -> Iterator[tuple[str, Any]]:
     yield "Cauchy-Schwarz", form - ratios * along - dropped
     p, q = sympy.symbols("p q", positive=True)  # ‖q_1‖ and ‖q_2‖; ‖q_3‖ = 1
     square = (q / p - 1 / q) ** 2
-    yield "AM-GM", (q / p) ** 2 + 1 / q**2 - gain / p - square
+    yield "AM-GM", (q / p) ** 2 + 1 / q**2 - 2 / p - square
     yield "‖q_3‖ = 1", norms[2] - 1
+    unit = sympy.diag(1, 0)
+    excess = curvature([unit, unit, unit[0, :]]) - sympy.eye(2) - gain * unit
+    yield "B less the bound where t = 1, w* = e_1", bool(excess[0, 0] >= 0)
 
 
 @statement(
@@ -138,7 +141,7 @@ def s_min_attained(gain: int = 1) -> Iterator[tuple[str, Any]]:
         bend = sympy.exp(log) * squares[0]
         bend += share * sympy.exp(-share * log) * squares[1]
         yield f"L = {depth}: bend in ln t", form.diff(log, 2) - bend
-        yield f"L = {depth}: convex in ln t", bool(bend.is_positive)
+        yield f"L = {depth}: convex in ln t", bend > 0
 
 
 @statement(

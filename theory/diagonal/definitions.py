@@ -20,7 +20,7 @@ from theory.statement import Hypothesis
 __all__ = ["Network"]
 
 NONZERO_START = Hypothesis("nonzero-start", "u_k(0) v_k(0) ≠ 0 for all k")
-ZERO_LOSS = Hypothesis("zero-loss", "the flow starts on Γ, so Z w = y throughout")
+ZERO_LOSS = Hypothesis("zero-loss-start", "the flow starts on Γ, so Z w = y throughout")
 SAMPLE_STEPS = Hypothesis(
     "sample-steps", "each step uses one sample, loss ½(f_i − y_i − ε)², fresh noise ε"
 )

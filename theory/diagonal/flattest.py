@@ -33,7 +33,7 @@ def trace(factor: int = 4) -> Iterator[tuple[str, Any]]:
     "diagonal/flattest-is-l1",
     title="The flattest interpolator has the least weighted ℓ1 norm",
     claim=r"\tfrac14 \operatorname{Tr}\nabla^2 L \ge \sum_k c_k |w_k|, \text{ with "
-    r"equality iff } u_k v_k = 0 \text{ for all } k",
+    r"equality iff } c_k u_k v_k = 0 \text{ for all } k",
     reference="slides, ℓ1 bound; theory notes 3.3",
     scope=Scope.FIXED_SIZE,
     control={"weighted": False},
@@ -41,7 +41,7 @@ def trace(factor: int = 4) -> Iterator[tuple[str, Any]]:
 def flattest_is_l1(weighted: bool = True) -> Iterator[tuple[str, Any]]:
     """For every choice of signs σ, ¼Tr − Σ c_k σ_k w_k = 2Σ c_k (v_k² or u_k²) ≥ 0.
 
-    At σ = sgn w it is 2 Σ c_k min(u_k², v_k²), which is 0 iff all u_k v_k are.
+    At σ = sgn w it is 2 Σ c_k min(u_k², v_k²), which is 0 iff all c_k u_k v_k are.
     """
     net = Network()
     c = [net.moment(k) if weighted else sympy.S.One for k in range(2)]
@@ -65,16 +65,19 @@ def flattest_is_l1(weighted: bool = True) -> Iterator[tuple[str, Any]]:
 @statement(
     "diagonal/not-unweighted-l1",
     title="The flow does not find the solution of least unweighted ℓ1 norm",
-    claim=r"z = (1, 2),\; y = 2:\; w(t) \to (2, 0) = \arg\min \textstyle\sum c_k|w_k|"
-    r" \ne (0, 1) = \arg\min \|w\|_1",
+    claim=r"z = (1, 2),\; y = 2,\; (u, v)(0) = \Phi(1, 1):\; w(t) \to (2, 0) = "
+    r"\arg\min \textstyle\sum c_k|w_k| \ne (0, 1) = \arg\min \|w\|_1",
     reference="theory notes 3.6",
-    scope=Scope.FIXED_SIZE,
+    scope=Scope.INSTANCE,
     control={"second": 1},
 )
 def not_unweighted_l1(second: int = 2) -> Iterator[tuple[str, Any]]:
-    """Follow the closed form with A = 4t + ¼ ln 2: w_0 → 2, w_1 dies as e^(−32t).
+    """Follow the closed form from the point that gradient flow reaches from u = v = 1.
 
-    The off-support rate is 16 c_k(1 − |ρ_k|) with the certificate ρ_1 = z_1 z_0/c_1.
+    With e = e^(−32t) and A = 4t + ¼ ln X, Zw increases in X > 0, so one X(t) keeps
+    the flow on Γ.  Zw exceeds 2 at X = 2 and falls short of it at X = 2 − 8e, e < ¼:
+    X → 2, w → (2, 0), and w_1 dies as 4e^(−32t).  The off-support rate is
+    16 c_k(1 − |ρ_k|) with the certificate ρ_1 = z_1 z_0/c_1.
     """
     z, y = sympy.Matrix([[1, second]]), sympy.Matrix([2])
     u, v = sympy.symbols("u_:2", real=True), sympy.symbols("v_:2", real=True)
@@ -86,11 +89,20 @@ def not_unweighted_l1(second: int = 2) -> Iterator[tuple[str, Any]]:
     yield "one flattest vertex", weighted == [sympy.Matrix([2, 0])]
     yield "value", value - 2
     yield "the unweighted one differs", plain == [sympy.Matrix([0, 1])]
-    t = sympy.Symbol("t", positive=True)
-    lift = 4 * t + sympy.log(2) / 4
-    pairs = [diagonal_flow(1, 1, c[k], t, z[k] * lift) for k in range(2)]
-    w = [p**2 - q**2 for p, q in pairs]
-    limits = [sympy.limit(sympy.expand(entry), t, sympy.oo) for entry in w]
-    yield "the flow ends there", sympy.Matrix(limits) - weighted[0]
+    t, e, X = sympy.symbols("t e X", positive=True)
     rate = 16 * c[1] * (1 - sympy.Rational(z[1] * z[0], c[1]))
-    yield "rate", sympy.limit(sympy.expand(w[1] * sympy.exp(rate * t)), t, sympy.oo) - 4
+    lift = 4 * t + sympy.log(X) / 4
+    pairs = [diagonal_flow(1, 1, c[k], t, z[k] * lift) for k in range(2)]
+    w = [X - e / X, e * X**2 - e**3 / X**2]
+    for k, (p, q) in enumerate(pairs):
+        yield f"w_{k} on the flow", p**2 - q**2 - w[k].subs(e, sympy.exp(-rate * t))
+    reached = w[0] + z[1] * w[1]
+    yield "Zw increases in X", reached.diff(X) > 0
+    above, short = sympy.factor(reached.subs(X, 2) - 2), e * (15 - e**2) / 2
+    yield "Zw > 2 at X = 2, e < 1", above - short
+    low = 2 - 8 * e  # the rest is negative if 0 < low < 2
+    rest = -(2 - low) * (1 - low**2 / 4) - e / low - 2 * e**3 / low**2
+    yield "Zw < 2 at X = 2 − 8e, e < ¼", reached.subs(X, low) - 2 - rest
+    limits = [sympy.expand(f).subs({X: 2, e: 0}) for f in (*w, w[1] / e)]
+    yield "the flow ends there", sympy.Matrix(limits[:2]) - weighted[0]
+    yield "w_1 ~ 4e^(−32t)", limits[2] - 4

@@ -24,7 +24,7 @@ T = sympy.Symbol("t", positive=True)
     scope=Scope.FIXED_SIZE,
     control={"rate": 8},
 )
-def closed_form(rate: int = 16, gain: int = 4) -> Iterator[tuple[str, Any]]:
+def closed_form(rate: int = 16) -> Iterator[tuple[str, Any]]:
     """Integrate u̇_k = −u_k(8c_k − 2(Zᵀα)_k) with A = ∫α, and v̇_k likewise.
 
     A is an undefined function, so the exponentials solve the flow for every multiplier
@@ -38,14 +38,14 @@ def closed_form(rate: int = 16, gain: int = 4) -> Iterator[tuple[str, Any]]:
         solution = {}
         for k in range(2):
             lift, decay = (net.z.T * lifts)[k], -rate * net.moment(k) * T / 2
-            solution[net.u[k]] = signs[0] * p[k] * sympy.exp(decay + gain * lift / 2)
-            solution[net.v[k]] = signs[1] * q[k] * sympy.exp(decay - gain * lift / 2)
+            solution[net.u[k]] = signs[0] * p[k] * sympy.exp(decay + 2 * lift)
+            solution[net.v[k]] = signs[1] * q[k] * sympy.exp(decay - 2 * lift)
         for k, variable in enumerate(net.variables):
             motion = solution[variable].diff(T) - velocity[k].subs(solution)
             yield f"{variable} follows the flow, signs {signs}", motion
         for k in range(2):
             s = p[k] * q[k] * sympy.exp(-rate * net.moment(k) * T)
-            angle = gain * (net.z.T * lifts)[k] + sympy.log(p[k] / q[k])
+            angle = 4 * (net.z.T * lifts)[k] + sympy.log(p[k] / q[k])
             law = 2 * s * sympy.sinh(angle)
             yield f"w_{k}, signs {signs}", net.w[k].subs(solution) - law
 
@@ -101,7 +101,7 @@ def convex_program(gain: int = 4) -> Iterator[tuple[str, Any]]:
     yield "the gradient at w(t) is (ZᵀA)_k", point - w
     curvature = 1 / (4 * sympy.sqrt(w**2 + 4 * s**2))
     yield "curvature", potential.diff(w, 2) - curvature
-    yield "it is positive", bool(curvature.is_positive)
+    yield "it is positive", curvature > 0
 
 
 @statement(

@@ -13,8 +13,8 @@ from typing import Any
 
 import sympy
 
-from theory.germs import gradient, on_zero_loss, residuals
-from theory.li2021.definitions import INDEPENDENT_NOISE, INTERPOLATION
+from theory.germs import INTERPOLATION, gradient, on_zero_loss, residuals
+from theory.li2021.definitions import INDEPENDENT_NOISE
 from theory.statement import Scope, statement
 
 HALF, QUARTER = sympy.Rational(1, 2), sympy.Rational(1, 4)

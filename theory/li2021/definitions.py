@@ -20,13 +20,12 @@ import sympy
 from theory.germs import CURVATURES, X, third
 from theory.statement import Hypothesis
 
-__all__ = ["CONSTANT_RANK", "INDEPENDENT_NOISE", "INTERPOLATION", "MATCHED", "Phi"]
+__all__ = ["CONSTANT_RANK", "INDEPENDENT_NOISE", "MATCHED", "Phi"]
 
 CONSTANT_RANK = Hypothesis(
     "constant-rank", "Γ is a manifold of minimisers and ∇²L has rank codim Γ on it"
 )
 MATCHED = Hypothesis("matched-noise", "on Γ the noise covariance is Σ = c∇²L")
-INTERPOLATION = Hypothesis("interpolation", "f_i = y_i for all i on Γ")
 INDEPENDENT_NOISE = Hypothesis(
     "independent-noise", "label noise is independent at each use, E ε = 0, E ε² = σ²"
 )

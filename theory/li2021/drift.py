@@ -10,6 +10,7 @@ import sympy
 
 from theory.germs import (
     CURVATURES,
+    INTERPOLATION,
     NORMAL,
     TANGENT,
     X,
@@ -25,7 +26,6 @@ from theory.germs import (
 )
 from theory.li2021.definitions import (
     CONSTANT_RANK,
-    INTERPOLATION,
     MATCHED,
     Phi,
 )
@@ -143,8 +143,8 @@ def general_law(rate: sympy.Expr = QUARTER) -> Iterator[tuple[str, Any]]:
 
 @statement(
     "li2021/isotropic-noise",
-    title="Isotropic noise follows the gradient of the log pseudo-determinant",
-    claim=r"\Sigma_{NN} = \sigma^2P_N \implies \text{drift} = "
+    title="Isotropic normal noise follows the gradient of the log pseudo-determinant",
+    claim=r"\Sigma = \sigma^2P_N \implies \tfrac12\partial^2\Phi[\Sigma] = "
     r"-\tfrac{\sigma^2}{4}\operatorname{grad}_\Gamma \log|\nabla^2L|_+",
     hypotheses=(CONSTANT_RANK,),
     reference="Li, Wang, Arora 2021, corollary on isotropic noise; theory notes 2.3(b)",
@@ -157,7 +157,8 @@ def isotropic_noise(
     """On Γ the pseudo-determinant is the coefficient of λ^dim Γ in det(λ + ∇²L).
 
     That coefficient, the sum of the principal minors of size codim Γ, is smooth:
-    differentiate its logarithm.  The drift of label noise is another one.
+    differentiate its logarithm.  The drift of label noise is another one.  Noise along
+    Γ would add −½H⁺D³L[Σ_TT] (li2021/drift), which keeps the walk on Γ.
     """
     hessian = sympy.hessian(germ(), X)
     minors = sum(
@@ -168,15 +169,14 @@ def isotropic_noise(
     pushed = _ito(sigma**2 * P_N)
     yield "−(σ²/4) grad log|∇²L|₊", pushed + rate * sigma**2 * tangent_part(slope)
     difference = slope[TANGENT[0]] - _trace_gradient()[TANGENT[0]]
-    yield "it is not the slope of the trace", sympy.expand(difference) != 0
+    yield "it is not the slope of the trace", sympy.cancel(difference) != 0
 
 
 @statement(
     "li2021/vanishing-noise",
-    title="Sampling noise alone does not move along Γ",
-    claim=r"f_i = y_i\ \forall i \implies \operatorname{Cov}(\nabla L_B) = 0 "
-    r"\text{ and } \tfrac12\partial^2\Phi[\Sigma] = 0",
-    hypotheses=(CONSTANT_RANK, INTERPOLATION),
+    title="On Γ there is no sampling noise",
+    claim=r"f_i = y_i\ \forall i \implies \operatorname{Cov}(\nabla L_B) = 0",
+    hypotheses=(INTERPOLATION,),
     reference="theory notes 2.3(c)",
     scope=Scope.FIXED_SIZE,
     control={"residual": 1},
@@ -185,7 +185,8 @@ def vanishing_noise(residual: int = 0) -> Iterator[tuple[str, Any]]:
     """Take the covariance of the minibatch gradient from its definition.
 
     It is quadratic in the residuals, here three undefined ones of two parameters, in
-    batches of two; with residuals 1 it is that of the gradients themselves.
+    batches of two; with residuals 1 it is that of the gradients themselves.  The drift
+    is linear in Σ (li2021/drift), so sampling alone does not move along Γ.
     """
     variables = sympy.symbols("theta_1:3", real=True)
     slopes = [gradient(r**2 / 2, variables) for r in residuals(3, variables)]

@@ -12,6 +12,7 @@ an empty product being the identity of size d_0 or d_L.  The design is isotropic
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise, product
 from typing import Any
 
 import sympy
@@ -97,44 +98,53 @@ def deep_trace(factor: int = 2) -> Iterator[tuple[str, Any]]:
     scope=Scope.FIXED_SIZE,
     control={"stretch": 3},
 )
-def deep_isotropic(stretch: int = 2) -> Iterator[tuple[str, Any]]:
-    """Only the second moments of the A_i enter: measure every entry, scaled by √n = 2.
+def deep_isotropic(stretch: int = 1) -> Iterator[tuple[str, Any]]:
+    """Only the second moments of the A_i enter, linearly; depth 3.
 
+    The loss of two measurements has the mean of the two traces, and that of one is
+    quadratic in A: put the moments of an isotropic design for the products of entries.
     The control stretches one entry, so that the design is not isotropic.
     """
     layers = [matrix_of(name, 2, 2) for name in "uvw"]
-    measurements = []
-    for place in range(4):
-        unit = sympy.zeros(2, 2)
-        unit[place] = 2 if place else stretch
-        measurements.append(unit)
-    yield "trace", _trace(measurements, layers) - 2 * _g(layers)
+    a, b = matrix_of("A", 2, 2), matrix_of("B", 2, 2)
+    one, other = _trace([a], layers), _trace([b], layers)
+    yield "the mean over the measurements", _trace([a, b], layers) - (one + other) / 2
+    moments = dict.fromkeys(a, sympy.S.One) | {a[0]: stretch**2}
+    quadratic = sympy.Poly(one, *a)
+    yield "quadratic in A", bool(quadratic.is_homogeneous and quadratic.degree() == 2)
+    mean = sum(quadratic.coeff_monomial(e**2) * moments[e] for e in a)
+    yield "trace", mean - 2 * _g(layers)
 
 
 @statement(
     "matrix/deep-bound",
-    title="Lower bound of the trace of a depth-3 factorisation",
-    claim=r"G \ge 3 (d_0 d_3)^{1/3} \|M\|_*^{4/3}",
-    hypotheses=(ISOTROPIC,),
+    title="Lower bound of the trace of a deep factorisation",
+    claim=r"W_L \cdots W_1 = M \implies G \ge L (d_0 d_L)^{1/L} \|M\|_*^{2(L-1)/L},"
+    r"\quad L = 2, 3, 4",
     reference="Gatmiry et al. 2023; theory notes 5.1",
     scope=Scope.FIXED_SIZE,
-    control={"factor": 4},
+    control={"factor": 2},
 )
-def deep_bound(factor: int = 3) -> Iterator[tuple[str, Any]]:
-    """AM-GM over the three terms, then ⟨O, PQ⟩² ≤ ‖P‖²‖Q‖² for every orthogonal O.
+def deep_bound(factor: int = 1) -> Iterator[tuple[str, Any]]:
+    """AM-GM over the L terms of G, then ‖M‖_* ≤ ‖P‖‖Q‖ for every split M = PQ.
 
-    Both are given as sums of squares; ‖M‖_* is the largest ⟨O, M⟩.
+    The terms have the product d_0 d_L Π‖P‖²‖Q‖² over the L − 1 splits.  ‖M‖_* is the
+    largest ⟨O, M⟩ with O orthogonal, and ⟨O, PQ⟩² ≤ ‖P‖²‖Q‖².  Both inequalities are
+    given as sums of squares.  Identity layers give equality: no larger factor would do.
     """
-    x, y, z = sympy.symbols("x y z", nonnegative=True)
-    rest = (x + y + z) * ((x - y) ** 2 + (y - z) ** 2 + (z - x) ** 2) / 2
-    yield "AM-GM of x³, y³, z³", x**3 + y**3 + z**3 - factor * x * y * z - rest
+    yield from _means()
+    for depth in (2, 3, 4):
+        layers = [matrix_of(name, 2, 2) for name in "uvwx"[:depth]]
+        around, whole = list(_around(layers)), _product(layers)
+        yield f"L = {depth}: the upper end, d_L", square_norm(around[-1][0]) - 2
+        yield f"L = {depth}: the lower end, d_0", square_norm(around[0][1]) - 2
+        for (left, _), (_, right) in pairwise(around):  # of layers k and k + 1
+            yield f"L = {depth}: a split", left * right - whole
+        units = [sympy.eye(2)] * depth
+        bound = factor * depth * sympy.Integer(4) ** sympy.Rational(1, depth)
+        bound *= sympy.Integer(2) ** sympy.Rational(2 * depth - 2, depth)
+        yield f"L = {depth}: equality", bool(_g(units) >= sympy.powsimp(bound))
     tau = sympy.Symbol("tau", real=True)
-    layers = [matrix_of(name, 2, 2) for name in "uvw"]
-    terms = [square_norm(p) * square_norm(q) for p, q in _around(layers)]
-    yield "the terms are those of G", sum(terms) - _g(layers)
-    splits = [(_product(layers[k:]), _product(layers[:k])) for k in (1, 2)]
-    product = 2 * 2 * sympy.prod(square_norm(p) * square_norm(q) for p, q in splits)
-    yield "their product", sympy.prod(terms) - product
     p, q = matrix_of("p", 2, 2), matrix_of("q", 2, 2)
     for orthogonal in (rotation(tau), rotation(tau) * sympy.diag(1, -1)):
         turned = orthogonal * q.T
@@ -143,11 +153,23 @@ def deep_bound(factor: int = 3) -> Iterator[tuple[str, Any]]:
         yield "Cauchy-Schwarz", gap - lagrange_squares(p, turned)
 
 
+def _means() -> Iterator[tuple[str, Any]]:
+    """Yield the defects of AM-GM for two, three and four numbers, as squares."""
+    x, y, z, w = sympy.symbols("x y z w", nonnegative=True)
+    yield "AM-GM of x², y²", x**2 + y**2 - 2 * x * y - (x - y) ** 2
+    rest = (x + y + z) * ((x - y) ** 2 + (y - z) ** 2 + (z - x) ** 2) / 2
+    yield "AM-GM of x³, y³, z³", x**3 + y**3 + z**3 - 3 * x * y * z - rest
+    rest = (x**2 - y**2) ** 2 + (z**2 - w**2) ** 2 + 2 * (x * y - z * w) ** 2
+    four = x**4 + y**4 + z**4 + w**4 - 4 * x * y * z * w
+    yield "AM-GM of x⁴, y⁴, z⁴, w⁴", four - rest
+
+
 @statement(
     "matrix/deep-minimum",
     title="The least trace of a deep factorisation, attained",
-    claim=r"\min_{W_L \cdots W_1 = M} G = L (d_0 d_L)^{1/L} \|M\|_*^{2(L-1)/L}",
-    hypotheses=(ISOTROPIC, WIDE),
+    claim=r"\min_{W_L \cdots W_1 = M} G = L (d_0 d_L)^{1/L} \|M\|_*^{2(L-1)/L}, "
+    r"\quad L = 2, 3, 4",
+    hypotheses=(WIDE,),
     reference="Gatmiry et al. 2023; theory notes 5.1",
     scope=Scope.FIXED_SIZE,
     control={"power": 1},
@@ -193,20 +215,25 @@ def deep_minimum(power: int = 2) -> Iterator[tuple[str, Any]]:
 def rip_sandwich(halves: int = 2) -> Iterator[tuple[str, Any]]:
     """Both Tr ∇²L and 2G are sums over columns p and rows q of the same rank-one terms.
 
-    Tr ∇²L = 2ΣΣ (1/n)Σ_i⟨A_i, pqᵀ⟩² and 2G = 2ΣΣ |p|²|q|²: compare term by term.  Then
-    chain the minimum at M̂ with the one at the interpolator of least norm.
+    So Tr ∇²L − 2(1 − δ)G is twice the sum of (1/n)Σ_i⟨A_i, pqᵀ⟩² − (1 − δ)|p|²|q|²,
+    each at least 0 by RIP, and 2(1 + δ)G likewise; two measurements, depth 3.  Then
+    chain the minimum at M̂ with the one at the interpolator of least norm (depths 2, 3
+    and 4).
     """
     layers = [matrix_of(name, 2, 2) for name in "uvw"]
-    a = matrix_of("A", 2, 2)
-    measured, ideal = sympy.S.Zero, sympy.S.Zero
+    measurements = [matrix_of(name, 2, 2) for name in "AB"]
+    radius = sympy.Symbol("delta", positive=True)
+    above, below = sympy.S.Zero, sympy.S.Zero  # what RIP leaves at either side
     for left, right in _around(layers):
-        for i in range(2):
-            for j in range(2):
-                p, q = left[:, i], right[j, :]
-                measured += 2 * (p.T * a * q.T)[0] ** 2
-                ideal += 2 * square_norm(p) * square_norm(q)
-    yield "the trace, term by term", _trace([a], layers) - measured
-    yield "2G, term by term", ideal - 2 * _g(layers)
+        for i, j in product(range(2), repeat=2):
+            p, q = left[:, i], right[j, :]
+            energy = sum((p.T * a * q.T)[0] ** 2 for a in measurements) / 2
+            ideal = square_norm(p) * square_norm(q)
+            above += energy - (1 - radius) * ideal
+            below += (1 + radius) * ideal - energy
+    traced, twice = _trace(measurements, layers), 2 * _g(layers)
+    yield "Tr − (1 − δ)2G, term by term", traced - (1 - radius) * twice - 2 * above
+    yield "(1 + δ)2G − Tr, term by term", (1 + radius) * twice - traced - 2 * below
     ratio, least = sympy.symbols("rho nu", positive=True)
     delta = ratio / (1 + ratio)  # any 0 < δ < 1
     for depth in (2, 3, 4):

@@ -16,6 +16,7 @@ from typing import Any
 import sympy
 
 from theory.closed_forms import least_matrix_trace, nuclear_norm
+from theory.germs import INTERPOLATION
 from theory.matrices import (
     hessian_trace,
     matrix_of,
@@ -29,7 +30,9 @@ WIDE = Hypothesis("wide-factors", "U and V have k ≥ rank M columns")
 SPANNING = Hypothesis(
     "spanning-measurements", "D₁ and D₂ are invertible; else the least value is a limit"
 )
-ZERO_LOSS = Hypothesis("zero-loss", "f_i = b_i for all i")
+INVERTIBLE = Hypothesis(
+    "invertible-measurement", "A is invertible; else the least value 0 is a limit"
+)
 REFLECTION = sympy.diag(1, -1)
 
 
@@ -186,7 +189,7 @@ def completion_is_weighted(corner: int = 2) -> Iterator[tuple[str, Any]]:
     title="With a symmetric factorisation the trace is linear in M",
     claim=r"f_i = \langle A_i, UU^\top\rangle \implies \operatorname{Tr}\nabla^2 L = "
     r"2\langle D, UU^\top\rangle \text{ on } L = 0",
-    hypotheses=(ZERO_LOSS,),
+    hypotheses=(INTERPOLATION,),
     reference="Ding et al. 2022; theory notes 4.2",
     scope=Scope.FIXED_SIZE,
     control={"residual": 1},
@@ -207,7 +210,7 @@ def psd_trace(residual: int = 0) -> Iterator[tuple[str, Any]]:
     title="The network with quadratic activation",
     claim=r"f(x) = \sum_j (u_j^\top x)^2 \implies D = \tfrac4n \sum_i \|x_i\|^2 "
     r"x_i x_i^\top",
-    hypotheses=(ZERO_LOSS,),
+    hypotheses=(INTERPOLATION,),
     reference="Ding et al. 2022; theory notes 4.2",
     scope=Scope.FIXED_SIZE,
     control={"factor": 2},
@@ -227,7 +230,9 @@ def quadratic_network(factor: int = 4) -> Iterator[tuple[str, Any]]:
 @statement(
     "matrix/one-measurement",
     title="One measurement: the flattest matrix uses the least singular value",
-    claim=r"n = 1: \quad \min \operatorname{Tr}\nabla^2 L = 4 |b| \sigma_{\min}(A)",
+    claim=r"n = 1: \quad \min_{L = 0} \operatorname{Tr}\nabla^2 L = 4 |b| "
+    r"\sigma_{\min}(A)",
+    hypotheses=(WIDE, INVERTIBLE),
     reference="theory notes 4.3",
     scope=Scope.FIXED_SIZE,
     control={"factor": 5},
@@ -235,23 +240,33 @@ def quadratic_network(factor: int = 4) -> Iterator[tuple[str, Any]]:
 def one_measurement(factor: int = 4) -> Iterator[tuple[str, Any]]:
     """In the singular coordinates of A the trace minus 4bσ_min is a sum of squares.
 
-    A = P diag(σ + δ, σ) Qᵀ with σ > 0, δ ≥ 0 and one Q; b < 0 is b > 0 with −V.
+    A = PDQᵀ with D = diag(σ + δ, σ), σ > 0, δ ≥ 0, P a rotation and Q a rotation or a
+    reflection, is every regular A; U = Pp, V = Qq.  b < 0 is b > 0 with −V.
     """
+    u, v, a = matrix_of("u", 2, 2), matrix_of("v", 2, 2), matrix_of("A", 2, 2)
     low, b = sympy.symbols("sigma b", positive=True)
     more = sympy.Symbol("delta", nonnegative=True)
-    left, right = rotation(sympy.Symbol("tau", real=True)), rotation(sympy.Integer(2))
-    u, v = matrix_of("u", 2, 2), matrix_of("v", 2, 2)
-    a = left * sympy.diag(low + more, low) * right.T
+    d = sympy.diag(low + more, low)
     traced = hessian_trace(_loss([a], u * v.T, [b]), [*u, *v])
-    p, q = left.T * u, right.T * v
-    top, bottom = low + more, low
-    squares = 2 * bottom * square_norm(p[1, :] - q[1, :]) * bottom
-    squares += 2 * top * bottom * square_norm(p[0, :] - q[0, :])
-    squares += 2 * top * more * (square_norm(p[0, :]) + square_norm(q[0, :]))
-    reached = (a.T * u * v.T).trace()
+    norms = square_norm(a.T * u) + square_norm(a * v)
+    yield "Tr ∇²L = 2(‖AᵀU‖² + ‖AV‖²)", traced - 2 * norms
+    left, turn = (rotation(tau) for tau in sympy.symbols("tau_:2", real=True))
+    p, q = u, v  # named anew
+    for right in (turn, turn * REFLECTION):
+        turned = left * d * right.T
+        yield "AᵀU = QDp", turned.T * left - right * d
+        yield "AV = PDq", turned * right - left * d
+        yield "P keeps norms", left.T * left - sympy.eye(2)
+        yield "Q keeps norms", right.T * right - sympy.eye(2)
+        pairing = right.T * turned.T * left
+        yield "⟨A, UVᵀ⟩ = tr D p qᵀ", pairing - d
+    reached = (d * p * q.T).trace()
+    traced = 2 * (square_norm(d * p) + square_norm(d * q))
+    squares = 2 * low**2 * square_norm(p[1, :] - q[1, :])
+    squares += 2 * (low + more) * low * square_norm(p[0, :] - q[0, :])
+    squares += 2 * (low + more) * more * (square_norm(p[0, :]) + square_norm(q[0, :]))
     yield "gap is a sum of squares", traced - factor * low * reached - squares
     size = sympy.sqrt(b / low)
-    flattest = [left * sympy.diag(0, size), right * sympy.diag(0, size)]
-    at = dict(zip([*u, *v], [*flattest[0], *flattest[1]], strict=True))
+    at = dict(zip([*p, *q], [0, 0, 0, size] * 2, strict=True))
     yield "attained", traced.subs(at) - factor * b * low
     yield "on L = 0", reached.subs(at) - b

@@ -12,13 +12,23 @@ from typing import Any
 
 import sympy
 
-from theory.germs import TANGENT, X, germ, gradient, on_zero_loss, residuals
+from theory.germs import (
+    INTERPOLATION,
+    TANGENT,
+    X,
+    germ,
+    gradient,
+    on_zero_loss,
+    residuals,
+)
 from theory.li2021 import clock
 from theory.li2021.definitions import INDEPENDENT_NOISE
 from theory.slides2024.diagonal import loss_hessian
 from theory.statement import Hypothesis, Scope, statement
 
-INTERPOLATION = Hypothesis("interpolation", "f_i = y_i for all i")
+GENERIC = Hypothesis(
+    "generic", "Z and the start lie outside the zeros of some polynomial"
+)
 HALF = sympy.Rational(1, 2)
 
 
@@ -77,7 +87,7 @@ def correction_trace(factor: int = 1) -> Iterator[tuple[str, Any]]:
     title="There is an implicit bias only with fewer samples than features",
     claim=r"\text{on } \Gamma \text{ the flow } -\operatorname{grad}_\Gamma"
     r"\operatorname{Tr}\nabla^2L \text{ moves } w = u^2 - v^2 \iff n < d",
-    hypotheses=(INTERPOLATION,),
+    hypotheses=(INTERPOLATION, GENERIC),
     reference="Slides print n ≫ d; theory notes 12.3 and 3.1",
     scope=Scope.FIXED_SIZE,
     control={"samples": 2},
@@ -85,8 +95,10 @@ def correction_trace(factor: int = 1) -> Iterator[tuple[str, Any]]:
 def correction_sample_count(samples: int = 1) -> Iterator[tuple[str, Any]]:
     """Project the gradient of the trace of the diagonal network with two features.
 
-    For generic data the flow is ẇ = −16c∘w + 4(Zᵀα)∘(u² + v²), with the multipliers α
-    for which Zẇ = 0.  One sample leaves w a line to move on; two determine it.
+    The flow is ẇ = −16c∘w + 4(Zᵀα)∘(u² + v²), with the multipliers α for which Zẇ = 0.
+    Two samples determine w; one leaves it a line to move on.  There ẇ is a rational
+    function, seen not to be 0 at one point: so almost everywhere, though not everywhere
+    (z = (1, 0) and u = v stand still).
     """
     u, v = sympy.symbols("u_1:3", real=True), sympy.symbols("v_1:3", real=True)
     data = sympy.Matrix(2, 2, sympy.symbols("z_1:5", positive=True))

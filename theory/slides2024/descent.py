@@ -12,13 +12,12 @@ from typing import Any
 
 import sympy
 
-from theory.germs import gradient
+from theory.germs import SMALL_STEP, gradient
 from theory.statement import Hypothesis, Scope, statement
 
 INDEPENDENT_ROWS = Hypothesis(
     "independent-rows", "A has independent rows: Ax = b for some x"
 )
-SMALL_STEP = Hypothesis("small-step", "0 < η < 2/λ_max(AᵀA)")
 eta = sympy.Symbol("eta", positive=True)
 
 
@@ -105,7 +104,7 @@ def chain_stability(power: int = 2) -> Iterator[tuple[str, Any]]:
     """Differentiate the step G at a minimum: it has the eigenvector (1/w_k).
 
     Across it DG is the identity.  The w_k^−2 have product 1, so by AM-GM their mean is
-    at least 1.  The squared factor of that eigenvector exceeds 1 by ηλ(ηλ − 2).
+    at least 1.  DG lengthens that eigenvector iff ηλ(ηλ − 2) > 0.
     """
     for length in (2, 3):
         w = sympy.symbols(f"w_1:{length + 1}", real=True, nonzero=True)
@@ -117,6 +116,9 @@ def chain_stability(power: int = 2) -> Iterator[tuple[str, Any]]:
         top = 2 * sum(x ** (-power) for x in w).subs(minimum)
         along = jacobian * direction - (1 - eta * top) * direction
         yield f"L = {length}: DG(1/w) = (1 − ηλ)(1/w)", along
+        grown = (jacobian * direction).dot(jacobian * direction)
+        grown -= (1 + eta * top * (eta * top - 2)) * direction.dot(direction)
+        yield f"L = {length}: |DG(1/w)|² − |1/w|² = ηλ(ηλ − 2)|1/w|²", grown
         for k in range(1, length):
             across = sympy.zeros(length, 1)
             across[0], across[k] = direction[k], -direction[0]
@@ -128,8 +130,3 @@ def chain_stability(power: int = 2) -> Iterator[tuple[str, Any]]:
     squares = ((a - b) ** 2 + (b - c) ** 2 + (c - a) ** 2) / 2
     yield "AM-GM of two", a**2 + b**2 - 2 * a * b - (a - b) ** 2
     yield "AM-GM of three", a**3 + b**3 + c**3 - 3 * a * b * c - (a + b + c) * squares
-    curvature = sympy.Symbol("lambda", positive=True)
-    yield (
-        "(1 − ηλ)² − 1 = ηλ(ηλ − 2)",
-        (1 - eta * curvature) ** 2 - 1 - eta * curvature * (eta * curvature - 2),
-    )

@@ -1,23 +1,24 @@
 r"""Sharpness of the diagonal linear network, and of a rescaled ReLU network.
 
-The diagonal network is :math:`f_i = ⟨u^2 - v^2, z_i⟩` with w = u² − v² and :math:`c_k =
-\tfrac1n\sum_i z_{ik}^2`; losses are :math:`L = \tfrac1{2n}\sum_i(f_i - y_i)^2` at f =
-y.
+The diagonal network is :math:`f_i = ⟨u^2 - v^2, z_i⟩` with w = u² − v²; losses are
+:math:`L = \tfrac1{2n}\sum_i(f_i - y_i)^2`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import sympy
 
+from theory.germs import INTERPOLATION
 from theory.statement import Hypothesis, Scope, statement
 
-INTERPOLATION = Hypothesis("interpolation", "f_i = y_i for all i")
-
+LIVE = Hypothesis(
+    "live-neurons", "R_j A_j > 0: a_j ≠ 0, and neuron j is on at a sample"
+)
 U, V = sympy.symbols("u_1:3", real=True), sympy.symbols("v_1:3", real=True)
-Z = sympy.Matrix(2, 2, sympy.symbols("z_1:5", real=True))
 
 
 def loss_hessian(models: list[sympy.Expr], weights: Any) -> sympy.Matrix:
@@ -36,58 +37,35 @@ def _outputs(data: sympy.Matrix) -> list[sympy.Expr]:
 
 @statement(
     "slides2024/diagonal-trace",
-    title="The trace of the diagonal network weighs by the data",
-    claim=r"\operatorname{Tr}\nabla^2L = 4\sum_kc_k(u_k^2 + v_k^2), \quad "
-    r"\text{which is } 4(\|u\|^2 + \|v\|^2) \text{ if } z_{ik} = \pm1",
-    reference="Slides, label noise on u² − v²; theory notes 3.1 and 12.2",
+    title="For ±1 data the trace of the diagonal network is the plain norm",
+    claim=r"z_{ik} = \pm1: \quad \operatorname{Tr}\nabla^2L = "
+    r"\tfrac1n\sum_i\|\nabla f_i\|^2 = 4(\|u\|^2 + \|v\|^2) \ge 4\|w\|_1",
+    reference="Slides, label noise on u² − v², print (4/n)Σ‖∇f‖²; theory notes 12.2",
     scope=Scope.FIXED_SIZE,
-    control={"weighted": False},
+    control={"middle": 4},
 )
-def diagonal_trace(weighted: bool = True) -> Iterator[tuple[str, Any]]:
-    """Differentiate the loss twice, for two generic samples of two features.
+def diagonal_trace(middle: int = 1) -> Iterator[tuple[str, Any]]:
+    """Run over every ±1 design of two samples and two features.
 
-    The targets stay free: u² − v² is harmonic, so the residuals drop out of the trace
-    and the formula holds off Γ too.  The control forgets the c_k.
+    All c_k are 1, so the penalty is that of the slides; other data weigh by c_k
+    (diagonal/trace).  The middle expression as printed, the control, is four times
+    too large.  4(u² + v²) exceeds ±4(u² − v²) by 8v² or 8u².
     """
     targets = sympy.symbols("y_1:3", real=True)
-
-    def trace(data: sympy.Matrix) -> sympy.Expr:
-        squares = [(f - y) ** 2 for f, y in zip(_outputs(data), targets, strict=True)]
-        return sympy.hessian(sum(squares) / 4, (*U, *V)).trace()
-
-    c = [(Z[0, k] ** 2 + Z[1, k] ** 2) / 2 if weighted else 1 for k in range(2)]
-    closed = 4 * sum(c[k] * (U[k] ** 2 + V[k] ** 2) for k in range(2))
-    yield "Tr ∇²L", sympy.expand(trace(Z) - closed)
-    signs = trace(sympy.Matrix([[1, 1], [1, -1]]))
-    yield "±1 data", sympy.expand(signs - 4 * sum(x**2 for x in (*U, *V)))
-
-
-@statement(
-    "slides2024/diagonal-l1-bound",
-    title="The flattest diagonal network has the least weighted ℓ1 norm",
-    claim=r"\tfrac14\operatorname{Tr}\nabla^2L \ge \sum_kc_k|w_k|, \quad "
-    r"\text{equality} \iff u_kv_k = 0 \ \forall k: c_k \ne 0",
-    hypotheses=(INTERPOLATION,),
-    reference="Slides, label noise on u² − v²; theory notes 3.3",
-    scope=Scope.FIXED_SIZE,
-    control={"excess": 1},
-)
-def diagonal_l1_bound(excess: int = 2) -> Iterator[tuple[str, Any]]:
-    """Take (u² + v²)² − w² = (2uv)² feature by feature.
-
-    So u² + v² ≥ |w|, with equality exactly where uv = 0.  Every w is reached with
-    equality, by (√w, 0) or (0, √−w).
-    """
-    trace = loss_hessian(_outputs(Z), (*U, *V)).trace()
-    shares = [(Z[0, k] ** 2 + Z[1, k] ** 2) / 2 for k in range(2)]
-    sizes = [U[k] ** 2 + V[k] ** 2 for k in range(2)]
-    total = sum(c * size for c, size in zip(shares, sizes, strict=True))
-    yield "¼Tr ∇²L = Σc(u² + v²)", sympy.expand(trace / 4 - total)
-    u, v, w = U[0], V[0], U[0] ** 2 - V[0] ** 2
-    certificate = (u**2 + v**2) ** 2 - w**2 - (excess * u * v) ** 2
-    yield "(u² + v²)² − w² = (2uv)²", sympy.expand(certificate)
-    for name, place in (("w ≥ 0", {v: 0}), ("w ≤ 0", {u: 0})):
-        yield f"equality, {name}", (u**2 + v**2 - abs(w)).subs(place)
+    plain = 4 * sum(x**2 for x in (*U, *V))
+    for entries in product((1, -1), repeat=4):
+        models = _outputs(sympy.Matrix(2, 2, entries))
+        squares = [(f - y) ** 2 for f, y in zip(models, targets, strict=True)]
+        trace = sympy.hessian(sum(squares) / 4, (*U, *V)).trace()
+        yield f"Tr ∇²L for Z = {entries}", sympy.expand(trace - plain)
+        slopes = [f.diff(x) for f in models for x in (*U, *V)]
+        mean = middle * sum(g**2 for g in slopes) / 2
+        yield f"mean of ‖∇f‖² for Z = {entries}", sympy.expand(trace - mean)
+    for signs in product((1, -1), repeat=2):
+        norm = sum(s * (u**2 - v**2) for s, u, v in zip(signs, U, V, strict=True))
+        rest = [v if s > 0 else u for s, u, v in zip(signs, U, V, strict=True)]
+        gap = plain - 4 * norm - 8 * sum(x**2 for x in rest)
+        yield f"gap to 4‖w‖₁ at signs {signs}", sympy.expand(gap)
 
 
 @statement(
@@ -96,7 +74,7 @@ def diagonal_l1_bound(excess: int = 2) -> Iterator[tuple[str, Any]]:
     claim=r"(a_j, w_j) \to (a_j/c_j, c_jw_j): \quad \operatorname{Tr}\nabla^2L = "
     r"\sum_j(c_j^2R_j + A_j/c_j^2) \text{ takes all values of } "
     r"\bigl[2\textstyle\sum_j\sqrt{R_jA_j}, \infty\bigr)",
-    hypotheses=(INTERPOLATION,),
+    hypotheses=(INTERPOLATION, LIVE),
     reference="Dinh et al. 2017; theory notes 11",
     scope=Scope.FIXED_SIZE,
     control={"least": 3},
@@ -106,8 +84,9 @@ def dinh_rescaling(least: int = 2) -> Iterator[tuple[str, Any]]:
 
     Rescaling by c > 0 changes no pattern, and within one the network is bilinear.
     c²R + A/c² exceeds 2√(RA) by a square that is 0 at c² = √(A/R), and has no upper
-    bound; it is continuous, so it takes every value between.  R_j and A_j are the
-    means of relu(w_jᵀx)² and a_j²1{w_jᵀx > 0}‖x‖².
+    bound; it is continuous, so it takes every value between.  A neuron with R_j A_j = 0
+    would only come near the lower end.  R_j and A_j are the means of relu(w_jᵀx)² and
+    a_j²1{w_jᵀx > 0}‖x‖².
     """
     c = sympy.symbols("c_1:3", positive=True)
     a = sympy.symbols("a_1:3", real=True)

@@ -18,6 +18,7 @@ import sympy
 
 from theory.germs import (
     CURVATURES,
+    INTERPOLATION,
     TANGENT,
     X,
     germ,
@@ -28,7 +29,9 @@ from theory.germs import (
 from theory.statement import Hypothesis, Scope, statement
 
 GAP = Hypothesis("spectral-gap", "the top eigenvalue of ∇²L is simple")
-INTERPOLATION = Hypothesis("interpolation", "f_k = y_k for all k")
+CUBIC_MINIMUM = Hypothesis(
+    "cubic-minimum", "x is a minimum of L, a polynomial of degree at most 3"
+)
 HALF = sympy.Rational(1, 2)
 epsilon, rho, s = sympy.symbols("epsilon rho s", positive=True)
 
@@ -86,17 +89,20 @@ def pac_bayes_expansion(half: sympy.Expr = HALF) -> Iterator[tuple[str, Any]]:
     claim=r"\varphi_\varepsilon = \max_{\|v\| \le \varepsilon}L(x + v) - L(x): \quad "
     r"0 \le 2\varphi_\varepsilon/\varepsilon^2 - \lambda_1 \le "
     r"\tfrac\varepsilon3\|D^3L\|_F",
+    hypotheses=(CUBIC_MINIMUM,),
     reference="Slides, ε-sharpness; theory notes 11",
     scope=Scope.FIXED_SIZE,
     control={"top": HALF},
 )
 def epsilon_sharpness(top: sympy.Expr = sympy.S.One) -> Iterator[tuple[str, Any]]:
-    """For a loss of third order at a minimum, in two variables along its eigenvectors.
+    """Take two variables along the eigenvectors of the Hessian.
 
     Upper bound: λ₁‖v‖² − vᵀHv = (λ₁ − λ₂)v₂² ≥ 0, and Cauchy-Schwarz (Lagrange's
     identity) for D³L[v, v, v].  Lower bound: of v = ±εe₁ one has D³L[v, v, v] ≥ 0.
+    For L = ½λ₁v₁² + ⅙tv₁³ the upper bound is reached at v = εe₁, for t = 0 the lower:
+    no other multiple of λ₁ would do.  A term of fourth order adds one of order ε².
     """
-    curvature, gap = sympy.symbols("lambda_2 gap", positive=True)
+    curvature, gap = sympy.symbols("lambda_2 gap", nonnegative=True)
     v = sympy.symbols("v_1:3", real=True)
     square = v[0] ** 2 + v[1] ** 2
     T = {
@@ -109,7 +115,7 @@ def epsilon_sharpness(top: sympy.Expr = sympy.S.One) -> Iterator[tuple[str, Any]
     quadratic = loss - cubic / 6
     yield (
         "quadratic part",
-        top * (curvature + gap) * square / 2 - quadratic - gap * v[1] ** 2 / 2,
+        (curvature + gap) * square / 2 - quadratic - gap * v[1] ** 2 / 2,
     )
     norms = sum(t**2 for t in T.values()) * square**3
     lagrange = sum(
@@ -122,6 +128,12 @@ def epsilon_sharpness(top: sympy.Expr = sympy.S.One) -> Iterator[tuple[str, Any]
     ]
     yield "one of ±εe₁ has at least λ₁", sympy.expand(ends[0] + ends[1])
     yield "their excess is of order ε", sympy.expand(ends[0] - T[0, 0, 0] * epsilon / 3)
+    steep = dict.fromkeys(T.values(), sympy.S.Zero) | {curvature: 0, gap: 2}
+    for cube_at in (sympy.S.One, sympy.S.Zero):  # where they are reached
+        line = loss.subs(steep | {T[0, 0, 0]: cube_at, v[1]: 0, v[0]: epsilon})
+        excess = sympy.expand(2 * line / epsilon**2 - 2 * top)
+        yield f"upper bound for t = {cube_at}", excess - cube_at * epsilon / 3 <= 0
+        yield f"lower bound for t = {cube_at}", excess >= 0
 
 
 @statement(

@@ -22,9 +22,9 @@ from typing import Any
 
 import sympy
 
+from theory.germs import INTERPOLATION
 from theory.statement import Hypothesis, Scope, statement
 
-INTERPOLATION = Hypothesis("interpolation", "f_i = y_i for all i at the minimum")
 STABLE = Hypothesis("stable", "the second moments of the linearised SGD stay bounded")
 SINGLE = Hypothesis("single-sample", "batches of one sample, B = 1")
 
@@ -157,13 +157,22 @@ def top_eigenvalue_bound(threshold: int = 2) -> Iterator[tuple[str, Any]]:
     """Put S = vvᵀ in the criterion, for a generic vector v and q = vᵀHv.
 
     The growth is ηq(ηq − 2‖v‖²) plus η²p times the variance of (a_iᵀv)², for every p:
-    it is positive if q > (2/η)‖v‖².  At q = (2/η)‖v‖² and p = 0 it is 0.
+    it is positive if q > (2/η)‖v‖².  Equal a_i with η‖a‖² = 2 reach the bound: there
+    I − ηH_B is a reflection, so the moments have period two and stay bounded.
     """
     v = sympy.Matrix(sympy.symbols("v_1:3", real=True))
     S, q, square = v * v.T, v.dot(H * v), v.dot(v)
     variance = sum((a.dot(v) ** 2 - q) ** 2 for a in A) / n
     for size in range(1, n + 1):
         growth = (S * _moved(S, size)).trace() - (S * S).trace()
-        certified = eta * q * (eta * q - threshold * square)
+        certified = eta * q * (eta * q - 2 * square)
         certified += eta**2 * _p(size) * variance
         yield f"B = {size}", sympy.expand(growth - certified)
+    bounded = _symmetric("S")
+    equal = {A[i][j]: (1, 0)[j] for i in range(n) for j in range(2)} | {eta: 2}
+    for size in range(1, n + 1):
+        twice = _moved(_moved(bounded, size), size).subs(equal)
+        yield f"B = {size}: stable at η‖a‖² = 2", twice - bounded
+    along = {v[0]: 1, v[1]: 0}
+    reached, norm = (x.subs(equal | along) for x in (q, square))
+    yield "the bound there", reached <= sympy.Rational(threshold, 2) * norm

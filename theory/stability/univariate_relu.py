@@ -20,11 +20,10 @@ from typing import Any
 
 import sympy
 
-from theory.germs import gradient
+from theory.germs import INTERPOLATION, gradient
 from theory.statement import Hypothesis, Scope, statement
 
-INTERPOLATION = Hypothesis("interpolation", "f(x_i) = y_i for all i")
-DESCENT = Hypothesis("stable", "λ_max(∇²L) ≤ 2/η: gradient descent is stable")
+DESCENT = Hypothesis("stable-descent", "λ_max(∇²L) ≤ 2/η: gradient descent is stable")
 
 DATA = tuple(map(sympy.Integer, (-1, 0, 2, 3)))
 KNOTS = (sympy.S.One, sympy.Rational(1, 2))
@@ -97,7 +96,7 @@ def mean_gradient_bound(power: int = 2) -> Iterator[tuple[str, Any]]:
     r"\int|f''|g \le \tfrac1\eta - \tfrac12",
     hypotheses=(INTERPOLATION, DESCENT),
     reference="Mulayoff, Michaeli, Soudry 2021; theory notes 9.3",
-    scope=Scope.FIXED_SIZE,
+    scope=Scope.INSTANCE,
     control={"factor": 4},
 )
 def univariate_relu(factor: int = 2) -> Iterator[tuple[str, Any]]:
