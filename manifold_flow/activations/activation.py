@@ -266,16 +266,26 @@ class Activation:
             return True
         if any(sign not in {"positive", "undecided"} for sign in signs):
             return False
-        return False if self._fails_at_a_point(low, high) else None
+        found = (self.point_not_positive(order, low, high) for order in (1, 3))
+        return None if all(point is None for point in found) else False
 
-    def _fails_at_a_point(self, low: float, high: float) -> bool:
-        """Whether a hypothesis fails at a point; a kink elsewhere cannot hide that."""
-        points = np.clip([-1.0, 1.0], low, high)
-        return any(
-            self.sign(order, p, p).sign in {"zero", "negative"}
-            for order in (1, 3)
-            for p in points.tolist()
-        )
+    def point_not_positive(
+        self, order: int, low: float = -math.inf, high: float = math.inf
+    ) -> float | None:
+        """Return a point of [low, high] where a derivative is proved <= 0, or None.
+
+        Only some points are tried; even so, a kink elsewhere cannot hide such a point.
+
+        Examples
+        --------
+        >>> Activation.of("relu").point_not_positive(1)
+        -1.0
+        """
+        near = self.sign(order, low, high).witness or ()
+        for point in np.clip([-1.0, 1.0, 0.0, *near], low, high).tolist():
+            if self.sign(order, point, point).sign in {"zero", "negative"}:
+                return float(point)
+        return None
 
     def _direction(self) -> int:
         """Return 1 or -1 for an increasing or a decreasing φ."""
