@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from manifold_flow.activations import Activation, monotone_inverse
+from manifold_flow.activations.extent import _stays_above
 from manifold_flow.activations.named import NAMED
 from manifold_flow.errors import (
     ActivationError,
@@ -85,14 +86,8 @@ class ActivationLaws:
             self.activation.inverse([0.5, math.nan])
 
     def test_values_stay_in_the_range(self):
-        low, high = self.activation.range
         values = self.activation(np.linspace(-9, 9, 181))
-        if self.activation.range_closed:
-            assert values.min() >= low
-            assert values.max() <= high
-        else:
-            assert low < values.min()
-            assert values.max() < high
+        assert not self.activation.extent.excludes(values).any()
 
     def test_pickle_equality_hash_and_repr(self):
         copy = pickle.loads(pickle.dumps(self.activation))
@@ -304,7 +299,19 @@ class TestRange:
             ("sinh(z) + z/5", -INF, INF),
             ("z**3", -INF, INF),
             ("z/(1 + abs(z))", -1, 1),
-            ("z**2", -INF, INF),  # not monotone: not known
+            ("z**2", 0, INF),
+            ("z**2 + z", -0.25, INF),
+            ("z**4 - z", -0.75 * 4 ** (-1 / 3), INF),
+            ("exp(-z**2)", 0, 1),
+            ("1/(1 + z**2)", 0, 1),
+            ("cos(z)", -1, 1),
+            ("1 - abs(z)", -INF, 1),
+            ("relu(z)**2 - 1", -1, INF),
+            ("erf(z)", -1, 1),
+            ("z*sigmoid(z)", -INF, INF),  # bounded below, but not proved: not known
+            ("z + sin(z)", -INF, INF),
+            ("1/z", -INF, INF),  # a pole: not (0, -0)
+            ("1/z**2", -INF, INF),
         ],
     )
     def test_of_expressions(self, text, low, high):
@@ -314,8 +321,51 @@ class TestRange:
     def test_ends_of_closed_ranges_are_attained(self):
         for name, z in (("relu", -1.0), ("square", 0.0), ("gelu", -0.7517915246935645)):
             phi = Activation.of(name)
-            assert phi.range_closed
+            assert phi.extent.has_low
             assert phi(z) == pytest.approx(phi.range[0], abs=1e-16)
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("relu", "[0, inf)"),
+            ("tanh", "(-1, 1)"),
+            ("z**2 + z", "[-0.25, inf)"),
+            ("exp(-z**2)", "(0, 1]"),
+            ("-exp(z)", "(-inf, 0)"),
+            ("cubic", "(-inf, inf)"),
+        ],
+    )
+    def test_brackets_are_square_where_an_end_is_a_value(self, text, words):
+        assert str(Activation.of(text).extent) == words
+
+    @pytest.mark.parametrize("text", ["z - sin(9*z)/8", "z**6 - 3*z**2 + z", "sin(z)"])
+    def test_no_value_of_a_dense_sample_is_excluded(self, text):
+        phi = Activation.of(text)
+        assert not phi.extent.excludes(phi(np.linspace(-20, 20, 200_001))).any()
+
+    @pytest.mark.parametrize("bound", [-0.25 + 1e-9, -0.24, 0.0, 1.0])
+    def test_control_a_bound_above_the_infimum_is_not_proved(self, bound):
+        assert _stays_above(Activation.of("z**2 + z").symbolic(), bound) is None
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("1/z", "pole where it divides by z, which changes sign near z = 0"),
+            ("1/(z - 0.3) + z", "changes sign near z = 0.3"),
+            ("log(z)", "takes the logarithm of z"),
+            ("sqrt(1 - z**2)", "takes a root of 1 - z**2"),
+            ("tan(z)", "divides by cos(z)"),
+        ],
+    )
+    def test_a_gap_on_the_line_is_named(self, text, words):
+        assert words in Activation.of(text).gap
+
+    @pytest.mark.parametrize(
+        "text",
+        ["1/(1 + z**2)", "log(1 + exp(z))", "sqrt(1 + z^2)", "sqrt(z^2)", "cubic"],
+    )
+    def test_control_no_gap(self, text):
+        assert Activation.of(text).gap is None
 
     @pytest.mark.parametrize(
         ("name", "u"),

@@ -232,6 +232,8 @@ def test_a_missing_config(capsys, tmp_path):
         (["--times", "2", "1"], "strictly increasing"),
         (["--rate", "0"], "positive rate"),
         (["--activation", "tanh", "--width", "1"], "no zero-loss point"),
+        (["--activation", "z**2"], "z**2 maps into [0, inf)"),
+        (["--activation", "exp(-z**2)"], "exp(-z**2) maps into (0, 1]"),
         (["--seed", "-1"], "seed = -1"),
         (["--n", "1000000000"], "the inputs would take"),
         (["--n", "1000000000000", "--data", "uniform"], "the inputs would take"),

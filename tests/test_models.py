@@ -289,7 +289,16 @@ def test_n_at_least_p_is_refused():
 
 @pytest.mark.parametrize(
     ("activation", "targets", "sample"),
-    [("exp", [1.0, -0.5], 1), ("tanh", [3.0, 0.0], 0), ("exp", [0.0, 1.0], 0)],
+    [
+        ("exp", [1.0, -0.5], 1),
+        ("tanh", [3.0, 0.0], 0),
+        ("exp", [0.0, 1.0], 0),
+        ("z**2", [1.0, -0.5], 1),
+        ("z**2 + z", [0.5, -0.76], 1),
+        ("exp(-z**2)", [-0.5, 0.5], 0),
+        ("exp(-z**2)", [0.0, 0.5], 0),
+        ("exp(-z**2)", [1.0, 3.1], 1),
+    ],
 )
 def test_unreachable_targets_name_their_sample(activation, targets, sample):
     with pytest.raises(EmptyManifoldError, match=rf"targets\[{sample}\]") as caught:
@@ -304,6 +313,36 @@ def test_signed_output_weights_widen_the_reach():
 
 def test_zero_is_reachable_for_relu():
     assert mf.TwoLayerNetwork(np.eye(2), [0.0, 1.0], 2, "relu").n_residuals == 2
+
+
+def test_the_lowest_value_of_a_formula_is_reachable():
+    for activation, target in (("z**2", 0.0), ("z**2 + z", -0.5), ("cos(z)", -2.0)):
+        model = mf.TwoLayerNetwork(np.eye(2), [target, 1.0], 2, activation)
+        assert model.n_residuals == 2
+
+
+def test_a_closed_end_is_printed_closed():
+    with pytest.raises(EmptyManifoldError, match=r"into \[0, inf\) and 3 neurons"):
+        mf.TwoLayerNetwork(np.eye(2), [1.0, -0.5], width=3, activation="relu")
+
+
+def test_a_pole_is_noted():
+    model = mf.TwoLayerNetwork(np.eye(2), [1.0, -0.5], width=3, activation="1/z")
+    assert "1/z is not defined on the whole line: it has a pole" in model.caveats[-1]
+
+
+@pytest.mark.parametrize("activation", ["log(z)", "sqrt(z)"])
+def test_outside_its_domain_an_activation_does_not_overflow(activation):
+    model = mf.TwoLayerNetwork(np.eye(2), [1.0, 1.5], width=2, activation=activation)
+    assert np.isfinite(model.linearize(np.ones(4)).residual).all()
+    with pytest.raises(NonFiniteError, match=r"not a real number at z = -2,.*sample 1"):
+        model.linearize(np.array([1.0, -2.0, 1.0, 1.0]))
+
+
+def test_control_an_overflow_is_no_gap():
+    model = mf.TwoLayerNetwork(np.eye(2), [1.0, 1.5], width=2, activation="sinh(z)")
+    with pytest.raises(NonFiniteError, match="overflowed on sample 0"):
+        model.linearize(np.full(4, 1e3))
 
 
 def test_an_unknown_keyword_names_the_nearest():

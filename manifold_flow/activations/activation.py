@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.activations import formula
+from manifold_flow.activations.extent import Extent, extent, gap
 from manifold_flow.activations.inversion import first_wrong, monotone_inverse
 from manifold_flow.activations.named import NAMED, Jet, Rule, cubic
 from manifold_flow.errors import ActivationError, UnknownKeywordError, UnknownNameError
@@ -202,18 +203,36 @@ class Activation:
         return monotone_inverse(increasing, direction * values)
 
     @property
-    def range(self) -> tuple[float, float]:
-        """Infimum and supremum of φ on the real line.
+    def extent(self) -> Extent:
+        """An interval that holds all values of φ, and which of its ends are values.
 
-        For an expression a heuristic: limits guessed from values at ±10^k where φ is
-        monotone on a sample grid; otherwise (-inf, inf), "not known".
+        For an expression every finite end is proved; where none can be, it is infinite.
+
+        Examples
+        --------
+        >>> print(Activation.of("exp(-z**2)").extent)
+        (0, 1]
         """
-        return self.rule.range if self.rule else formula.sampled_range(self.expression)
+        if self.rule is None:
+            return extent(self.expression)
+        low, high = self.rule.range
+        return Extent(low, high, has_low=self.rule.closed)
 
     @property
-    def range_closed(self) -> bool:
-        """Whether the finite ends of the range are values of φ."""
-        return self.rule is not None and self.rule.closed
+    def range(self) -> tuple[float, float]:
+        """The two ends of :attr:`extent`."""
+        return self.extent.low, self.extent.high
+
+    @property
+    def gap(self) -> str | None:
+        """Where φ has no real value, such as a pole, in words; None if none is found.
+
+        Examples
+        --------
+        >>> Activation.of("1/z").gap
+        'it has a pole where it divides by z, which changes sign near z = 0'
+        """
+        return None if self.rule is not None else gap(self.expression)
 
     def symbolic(self, order: int = 0) -> Any:
         """Return the derivative of an order as a SymPy expression in the real z.
@@ -247,16 +266,26 @@ class Activation:
             return True
         if any(sign not in {"positive", "undecided"} for sign in signs):
             return False
-        return False if self._fails_at_a_point(low, high) else None
+        found = (self.point_not_positive(order, low, high) for order in (1, 3))
+        return None if all(point is None for point in found) else False
 
-    def _fails_at_a_point(self, low: float, high: float) -> bool:
-        """Whether a hypothesis fails at a point; a kink elsewhere cannot hide that."""
-        points = np.clip([-1.0, 1.0], low, high)
-        return any(
-            self.sign(order, p, p).sign in {"zero", "negative"}
-            for order in (1, 3)
-            for p in points.tolist()
-        )
+    def point_not_positive(
+        self, order: int, low: float = -math.inf, high: float = math.inf
+    ) -> float | None:
+        """Return a point of [low, high] where a derivative is proved <= 0, or None.
+
+        Only some points are tried; even so, a kink elsewhere cannot hide such a point.
+
+        Examples
+        --------
+        >>> Activation.of("relu").point_not_positive(1)
+        -1.0
+        """
+        near = self.sign(order, low, high).witness or ()
+        for point in np.clip([-1.0, 1.0, 0.0, *near], low, high).tolist():
+            if self.sign(order, point, point).sign in {"zero", "negative"}:
+                return float(point)
+        return None
 
     def _direction(self) -> int:
         """Return 1 or -1 for an increasing or a decreasing φ."""
@@ -272,12 +301,11 @@ class Activation:
         return direction
 
     def _check_range(self, values: Array) -> None:
-        low, high = self.range
-        wrong = ~((values > low) & (values < high))
+        wrong = ~np.isfinite(values) | self.extent.excludes(values)
         if wrong.any():
             raise ActivationError(
-                f"{first_wrong(values, wrong)} is outside the range "
-                f"({low:.6g}, {high:.6g}) of {self.name}."
+                f"{first_wrong(values, wrong)} is outside the range {self.extent} of "
+                f"{self.name}."
             )
 
     def __eq__(self, other: object) -> bool:

@@ -18,14 +18,12 @@ from manifold_flow.errors import ActivationError
 from manifold_flow.intervals import SignDecision, decide_sign
 from theory import expressions
 
-__all__ = ["compiled_jet", "direction", "sampled_range", "sign", "symbolic"]
+__all__ = ["compiled_jet", "direction", "sign", "symbolic"]
 
 Array = NDArray[np.float64]
 
 MEMORY = 256  # formulas, and signs, that are remembered
 GRID = np.sinh(np.linspace(-7.0, 7.0, 141))  # dense near 0, up to 548
-POWERS_OF_TEN = np.array([10.0**k for k in range(17)])
-CONVERGED = 1e-6  # change from 10^8 to 10^16 below which a value has a limit
 
 
 @functools.lru_cache(MEMORY)
@@ -67,31 +65,8 @@ def direction(text: str) -> int:
     return known.get(decided, 0)
 
 
-@functools.lru_cache(MEMORY)
-def sampled_range(text: str) -> tuple[float, float]:
-    """Guess the infimum and supremum of φ from its values at ±10^k, k = 0..16.
-
-    Heuristic: (-inf, inf), "not known", unless φ' has one sign on a sample grid.
-    """
-    slopes = _grid_slopes(text)
-    if (slopes >= 0).all():
-        return _limit(text, -1, -1), _limit(text, 1, 1)
-    if (slopes <= 0).all():
-        return _limit(text, 1, -1), _limit(text, -1, 1)
-    return -math.inf, math.inf
-
-
 def _grid_slopes(text: str) -> Array:
     """Return φ' on the grid, without the points where it overflows."""
     with np.errstate(all="ignore"):
         slopes = compiled_jet(text, GRID)[1]
     return slopes[np.isfinite(slopes)]
-
-
-def _limit(text: str, side: int, default: int) -> float:
-    """Return the limit of φ at side * inf; default * inf when values cannot tell."""
-    with np.errstate(all="ignore"):
-        values = compiled_jet(text, side * POWERS_OF_TEN)[0]
-        change = abs(values[-1] - values[8])
-        scale = np.abs(values).max()
-    return float(values[-1]) if change <= CONVERGED * scale else default * math.inf

@@ -40,7 +40,7 @@ class Rule:
     range : tuple of float
         Infimum and supremum of φ.
     closed : bool
-        Whether finite ends of the range are attained.
+        Whether the lower end of the range is attained.
     """
 
     expression: str

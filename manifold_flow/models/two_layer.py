@@ -15,6 +15,7 @@ from manifold_flow.checks import count
 from manifold_flow.errors import (
     DataError,
     EmptyManifoldError,
+    NonFiniteError,
     ShapeError,
     suggest_keywords,
 )
@@ -121,19 +122,16 @@ class TwoLayerNetwork(Model):
 
     def _check_reachable(self) -> None:
         """Refuse targets outside Σ_j a_j φ(R): there the zero-loss set is empty."""
-        low, high = self.activation.range
-        ends = np.outer(self.output_weights, [low, high])
-        least, most = float(ends.min(axis=1).sum()), float(ends.max(axis=1).sum())
-        outside = (self.targets < least) | (self.targets > most)
-        if not self.activation.range_closed:
-            outside |= (self.targets == least) | (self.targets == most)
+        extent = self.activation.extent
+        reach = extent.summed(self.output_weights)
+        outside = reach.excludes(self.targets)
         if outside.any():
             sample = int(np.argmax(outside))
             raise EmptyManifoldError(
-                f"no zero-loss point: {self.activation.name} maps into ({low:g}, "
-                f"{high:g}) and {self.width} neurons reach only ({least:g}, {most:g}), "
-                f"but targets[{sample}] = {self.targets[sample]:g}. Rescale the "
-                "targets, use more neurons or another activation.",
+                f"no zero-loss point: {self.activation.name} maps into {extent} and "
+                f"{self.width} neurons reach only {reach}, but targets[{sample}] = "
+                f"{self.targets[sample]:g}. Rescale the targets, use more neurons or "
+                "another activation.",
                 sample,
             )
 
@@ -150,6 +148,11 @@ class TwoLayerNetwork(Model):
             found.append(
                 f"{self.activation.name} has not everywhere a positive first and third "
                 "derivative, which the theorems of Gatmiry et al. assume"
+            )
+        if self.activation.gap is not None:
+            found.append(
+                f"{self.activation.name} is not defined on the whole line: "
+                f"{self.activation.gap}"
             )
         return tuple(found)
 
@@ -236,6 +239,7 @@ class TwoLayerNetwork(Model):
             parts = self.activation.derivatives(self.features(params))
             value, slope, second, third = parts
             residual = value @ self.output_weights - self.targets
+        self._check_defined(params, value)
         return NeuronwiseLinearization(
             residual,
             self.loss.curvatures,
@@ -245,6 +249,18 @@ class TwoLayerNetwork(Model):
             slope,
             second,
             third,
+        )
+
+    def _check_defined(self, params: Array, values: Array) -> None:
+        """Tell a preactivation where φ has no real value from an overflow."""
+        if np.isfinite(values).all() or self.activation.gap is None:
+            return
+        sample, neuron = np.argwhere(~np.isfinite(values))[0]
+        raise NonFiniteError(
+            f"{self.activation.name} is not a real number at z = "
+            f"{self.features(params)[sample, neuron]:.6g}, the preactivation of sample "
+            f"{sample} in neuron {neuron}: {self.activation.gap}. Use an activation "
+            "that is defined on the whole line, or start where it is defined."
         )
 
     def reduction(self) -> Reduction:

@@ -33,22 +33,22 @@ def convex_slope(instance: Instance) -> HypothesisCheck:
 def _sign(instance: Instance, order: int, id: str, name: str) -> HypothesisCheck:
     activation = instance.model.activation
     decision = activation.sign(order)
-    holds = _positive(decision)
-    where = ""
-    if holds is None:
-        # a kink can hide that the sign is wrong on a whole side of it
-        for point in (-1.0, 1.0):
-            there = activation.sign(order, point, point)
-            if there.sign in ("zero", "negative"):
-                holds, where = False, f" ({there.sign} at z = {point:g})"
-    text = f"{name} of {activation.name} is {_words(decision)}{where}"
-    if not holds:
-        text += f"; the statement needs {name} > 0"
-    return HypothesisCheck(id, holds, text)
-
-
-def _positive(decision: SignDecision) -> bool | None:
-    return None if decision.sign == "undecided" else decision.sign == "positive"
+    if decision.sign == "positive":
+        text = f"{name} of {activation.name} is {_words(decision)}"
+        return HypothesisCheck(id, True, text)
+    point = activation.point_not_positive(order)
+    if point is None:
+        holds = None if decision.sign == "undecided" else False
+        text = f"{name} of {activation.name} is {_words(decision)}"
+    else:
+        holds, value = False, float(activation.derivative(point, order))
+        text = f"{name}({point:g}) = {value:.6g} of {activation.name} is not positive"
+        if decision.sign == "changes" and decision.witness is not None:
+            near = round(sum(decision.witness) / 2, 5) + 0.0
+            text += f", its sign changes near z = {near:g}"
+    return HypothesisCheck(
+        id, holds, f"{text}; the statement needs {name} > 0 on the whole line"
+    )
 
 
 def _words(decision: SignDecision) -> str:
