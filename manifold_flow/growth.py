@@ -56,8 +56,8 @@ class Growth:
         if not (steady and last > first and growth.min() > NOTABLE * last):
             return None
         return (
-            f"as far as followed, the parameters run off to infinity: their norm went from {first:.3g} to "
-            f"{last:.3g}, and by {growth[-2]:.2g} and {growth[-1]:.2g} in the last two "
-            "doublings of slow time; the end is then no minimum of the sharpness but "
-            "where its gradient became small"
+            "as far as followed, the parameters run off to infinity: their norm went "
+            f"from {first:.3g} to {last:.3g}, and by {growth[-2]:.2g} and "
+            f"{growth[-1]:.2g} in the last two doublings of slow time; the end is then "
+            "no minimum of the sharpness but where its gradient became small"
         )
