@@ -23,6 +23,7 @@ from manifold_flow.errors import (
     suggest_keywords,
     suggests_keywords,
 )
+from manifold_flow.growth import Growth
 from manifold_flow.linearization import REGULAR_MARGIN
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.sharpness import Sharpness
@@ -207,6 +208,15 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     def lift(points: Array) -> Array:
         return reduction.lift(points, start)
 
+    growth = Growth()
+    growth.record(0.0, begin)
+    heard = callback and _guarded(callback, lift)
+
+    def look(time: float, point: Array) -> None:
+        growth.record(time, point)
+        if heard is not None:
+            heard(time, point)
+
     path = loop.follow(
         inner.velocity,
         begin,
@@ -215,10 +225,12 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
         limits=limits,
         constraint=_constraint(inner, begin),
         keep_steps=keep_steps,
-        callback=callback and _guarded(callback, lift),
+        callback=look,
         report=reporter(progress),
     )
     details = _details(flow, name, reason, limits)
+    note = growth.note() if path.status is Status.STATIONARY else None
+    details["caveats"] += [note] if note else []
     return _answer(path, lift, details)
 
 

@@ -630,3 +630,19 @@ def test_large_problems_are_not_given_a_dense_newton_matrix():
 
     assert choose_method("auto", 100_000)[0] == "DOP853"
     assert choose_method("auto", 400)[0] == "LSODA"
+
+
+@pytest.mark.parametrize(
+    ("activation", "unbounded"),
+    [("tanh", True), ("cubic", False), ("sinh", False), ("softplus", False)],
+)
+def test_parameters_that_run_off_to_infinity_are_noted(activation, unbounded):
+    inputs, _ = mf.datasets.gaussian(n=3, d=4, rng=0)
+    model = mf.TwoLayerNetwork(inputs, [0.3, 0.5, 1.2], 4, activation)
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    path = mf.integrate(flow, manifold.random_point(rng=0))
+    assert path.status is mf.Status.STATIONARY
+    assert ("run off to infinity" in repr(path)) is unbounded
+    ratio = np.linalg.norm(path.end) / np.linalg.norm(path.points[0])
+    assert bool(ratio > 3.0) is unbounded
