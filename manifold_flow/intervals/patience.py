@@ -1,4 +1,4 @@
-"""A budget of wall time for computations that cannot be asked to stop."""
+"""A budget of wall time for computations of SymPy, which cannot be asked to stop."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 __all__ = ["within"]
+
+#: the packages whose functions may be left at any call
+INTERRUPTIBLE = ("sympy", "mpmath")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -21,7 +24,7 @@ class _OutOfTime(BaseException):
 def within(
     seconds: float, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
 ) -> R | None:
-    """Return what a pure Python function returns, or None once its time is over.
+    """Return what a function that computes with SymPy returns, or None out of time.
 
     SymPy has no budget of its own.  An alarm of the operating system would be the
     caller's to set, and works in the main thread only; so the interpreter's profiling
@@ -49,8 +52,12 @@ def within(
     end, before = time.monotonic() + seconds, sys.getprofile()
 
     def look(frame: FrameType, event: str, argument: Any) -> None:
-        # at Python calls only: leaving this function must not be interrupted
-        if event == "call" and time.monotonic() > end:
+        # At Python calls only: leaving this function must not be interrupted.  And of
+        # these packages only: what is raised in a callback of the garbage collector
+        # is lost, and takes the hook with it.
+        module = frame.f_globals.get("__name__", "")
+        late = event == "call" and time.monotonic() > end
+        if late and module.startswith(INTERRUPTIBLE):
             raise _OutOfTime
 
     sys.setprofile(look)

@@ -142,7 +142,8 @@ def _short_time(instance: Instance, point: Array) -> float:
     """A time in which the flow moves smoothly: a share of 1 / its stiffness."""
     stiff = np.abs(bounds.hessian_coefficients(instance.model, point)).max()
     top = np.linalg.eigvalsh(instance.model.inputs_gram)[-1]
-    return float(0.5 / (stiff * top))
+    # a vanishing third derivative makes the flow stand still, and any time do
+    return float(0.5 / ((stiff or 1.0) * top))
 
 
 def runge_kutta_step(gradient: Velocity, x: Array, h: float) -> Array:
