@@ -27,7 +27,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from manifold_flow.errors import IntegrationError
+import numpy as np
+
+from manifold_flow.errors import IntegrationError, NonFiniteError
 from manifold_flow.solvers.status import Status
 from theory.statement import Verdict
 
@@ -332,14 +334,20 @@ def examine(id: str, instance: Instance) -> Evidence:
     started = time.perf_counter()
     found: list[Finding] = []
     try:
-        for finding in chain((need(instance) for need in needs), body(instance)):
-            found.append(finding)
-            if isinstance(finding, HypothesisCheck) and finding.holds is not True:
-                break
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for finding in chain((need(instance) for need in needs), body(instance)):
+                found.append(finding)
+                if isinstance(finding, HypothesisCheck) and finding.holds is not True:
+                    break
     except IntegrationError as error:
         if error.trajectory.status is not Status.OUT_OF_BUDGET:
             raise
         found.append(NotReached(error.reason))
+    except (
+        NonFiniteError,
+        ZeroDivisionError,
+    ) as error:  # a slope that vanishes, a step that overflows
+        found.append(HypothesisCheck("computable", None, f"not computable: {error}"))
     verdict, message = judge(found)
     return Evidence(id, verdict, message, tuple(found), time.perf_counter() - started)
 

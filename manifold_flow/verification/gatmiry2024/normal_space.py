@@ -107,14 +107,16 @@ def lq_reduction(instance: Instance) -> Findings:
         )
         gradient = instance.gradient(point)
         lifted = reduction.lift(inner + small.gradient(inner), point) - point
+        # the Euclidean gradient, for the Riemannian one may vanish identically
+        scale = HessianTrace().gradient(model.linearize(point))
         yield Measurement(
-            "|grad - lifted grad| / |grad|",
-            relative(gradient - lifted, gradient),
+            "|grad - lifted grad| / |dS|",
+            relative(gradient - lifted, scale),
             ALGEBRA,
         )
         off = gradient - reduction.lift(moved(gradient), np.zeros_like(gradient))
         yield Measurement(
-            "part of grad off the span of X", relative(off, gradient), ALGEBRA
+            "part of grad off the span of X / |dS|", relative(off, scale), ALGEBRA
         )
     point = instance.starts[0]
     time = _short_time(instance, point)
