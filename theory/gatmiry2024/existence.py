@@ -34,10 +34,10 @@ def unattained_minimum(second: int = -1) -> Parts:
     """
     z1, z2, s, y = sympy.symbols("z1 z2 s y", real=True)
     # β = a_jφ''(z_j) for both neurons: e^{z_1} − e^{z_2}/a_2 = 0
-    yield (
-        "the multipliers disagree",
-        ((sympy.exp(z1) - sympy.exp(z2) / second).is_positive is True),
-    )
+    multipliers = sympy.exp(z1) - sympy.exp(z2) / second
+    yield "the multipliers disagree where z_1 = z_2", multipliers.subs(z2, z1) > 0
+    if second < 0:  # the control is refuted by the line above alone
+        yield "and everywhere", multipliers > 0
 
     def trace(first: sympy.Expr, other: sympy.Expr) -> sympy.Expr:
         return 2 * ((1 + sympy.exp(first)) ** 2 + (1 + sympy.exp(other)) ** 2)

@@ -142,17 +142,10 @@ def weighted_loss(power: int = 1) -> Parts:
     J = reals("J", 2, 3)
     hessian = 2 * J.T * sympy.diag(*q) * J
 
-    def covariance(terms: list[tuple[sympy.Expr, sympy.Expr]]) -> sympy.Matrix:
-        """Return Σ_i E(factor_i²) ∇r_i∇r_iᵀ for independent noise."""
-        total = sympy.zeros(3, 3)
-        for i, (factor, variance) in enumerate(terms):
-            total += factor**2 * variance * J[i, :].T * J[i, :]
-        return total
-
-    full = covariance([(2 * qi, c / (2 * qi**power)) for qi in q])
+    full = _covariance(J, [(2 * qi, c / (2 * qi**power)) for qi in q])
     yield "variances c/2q_i", full - c * hessian
     unknown = positives("v", 2)
-    free = covariance([(2 * qi, v) for qi, v in zip(q, unknown, strict=True)])
+    free = _covariance(J, [(2 * qi, v) for qi, v in zip(q, unknown, strict=True)])
     # independent ∇r_i make each coefficient of ∇r_i∇r_iᵀ vanish
     parts = [4 * qi**2 * v - 2 * c * qi for qi, v in zip(q, unknown, strict=True)]
     matching = sympy.solve(parts, unknown)
@@ -176,10 +169,20 @@ def weighted_loss(power: int = 1) -> Parts:
     )
     total = sum(q)
     share = [qi / total for qi in q]
-    drawn = covariance(
-        [(2 * qi / p, p * sigma**2) for qi, p in zip(q, share, strict=True)]
+    drawn = _covariance(
+        J, [(2 * qi / p, p * sigma**2) for qi, p in zip(q, share, strict=True)]
     )
     yield "samples drawn ∝ q_i", drawn - 2 * total * sigma**2 * hessian
+
+
+def _covariance(
+    J: sympy.Matrix, terms: list[tuple[sympy.Expr, sympy.Expr]]
+) -> sympy.Matrix:
+    """Return Σ_i factor_i² variance_i ∇r_i∇r_iᵀ, of independent noise."""
+    total = sympy.zeros(3, 3)
+    for i, (factor, variance) in enumerate(terms):
+        total += factor**2 * variance * J[i, :].T * J[i, :]
+    return total
 
 
 @statement(
@@ -261,7 +264,7 @@ def _third_derivative() -> sympy.Expr:
     control={"power": 1},
 )
 def top_eigenvalue(power: int = 2) -> Parts:
-    """H = φ'∘φ⁻¹ is convex, so the mean of h(u_ij) over neurons is h(ū_i) + e_i, e ≥ 0.
+    """As h = φ'∘φ⁻¹ is convex, its mean over neurons is h(ū_i) + e_i with e ≥ 0.
 
     With the top eigenvector v at the collapse and K' = K∘vvᵀ ⪰ 0, λ_max is at least
     m(h + e)ᵀK'(h + e) ≥ m hᵀK'h + 2m eᵀK'h, and K'h = λ v∘v/h ≥ 0 entry by entry.
@@ -298,7 +301,14 @@ def top_eigenvalue(power: int = 2) -> Parts:
         (after.T * weighted * after)[0]
         - ((before.T * weighted * before)[0] + 2 * (e.T * weighted * before)[0] + rest),
     )
-    P = reals("P", size, 2)  # φ'(z_ij)
+    yield from _rayleigh_and_jensen(K, v, weighted)
+
+
+def _rayleigh_and_jensen(
+    K: sympy.Matrix, v: sympy.Matrix, weighted: sympy.Matrix
+) -> Parts:
+    """λ_max ≥ vᵀΣ D_jKD_j v = Σ P_jᵀK'P_j ≥ m P̄ᵀK'P̄, as K' = K∘vvᵀ ⪰ 0."""
+    P = reals("P", 2, 2)  # φ'(z_ij)
     mean = (P[:, 0] + P[:, 1]) / 2
     diagonal = [sympy.diag(*P[:, j]) for j in range(2)]
     rayleigh = (v.T * sum((D * K * D for D in diagonal), sympy.zeros(2, 2)) * v)[0]

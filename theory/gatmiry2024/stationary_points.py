@@ -100,7 +100,7 @@ def theorem_1(
 
 
 def _second_derivative_is_injective(example: sympy.Expr) -> Parts:
-    """φ''(z + d) − φ''(z) is d times the mean of φ''' between, as φ''' > 0 not 0."""
+    """φ''(z + d) − φ''(z) is d times a mean of φ''', which is positive."""
     s, z, d = sympy.symbols("s z d", real=True)
     between = phi(Z).diff(Z, 2).subs(Z, z + s * d)
     mean = d * phi(Z).diff(Z, 3).subs(Z, z + s * d)
