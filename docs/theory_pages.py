@@ -22,9 +22,9 @@ INTRODUCTION = """# Theory
 
 Every claim below is data of the package `theory`: `python -m theory` judges it in
 SymPy, {count} statements in all, and sees its *control*, a false variant of the same
-computation, fail. The numerical side checks them on instances, independently
-(`manifold-flow verify`). A verdict is for its *scope*: all n and m, a fixed size and
-all values, one activation, or random exact points.
+computation, fail. The numerical side checks those on two-layer networks on instances,
+independently (`manifold-flow verify`). A verdict is for its *scope*: all n and m, a
+fixed size and all values, one activation, one instance, or random exact points.
 
 | group | | statements |
 |---|---|---|

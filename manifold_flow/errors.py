@@ -123,13 +123,18 @@ class EmptyManifoldError(ManifoldFlowError, ValueError):
 
 
 class UnknownNameError(ManifoldFlowError, ValueError):
-    """A name that is not in the list; suggests the nearest one."""
+    """A name that is not in the list; suggests the nearest one.
 
-    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+    Where the list is too long to read, ``where`` says how to see it.
+    """
+
+    def __init__(
+        self, kind: str, name: object, known: Iterable[str], where: str = ""
+    ) -> None:
         self.name, self.known = name, tuple(known)
+        listed = where or f"Choose from: {', '.join(self.known)}."
         super().__init__(
-            f"unknown {kind} {name!r}{nearest(str(name), self.known)} "
-            f"Choose from: {', '.join(self.known)}."
+            f"unknown {kind} {name!r}{nearest(str(name), self.known)} {listed}"
         )
 
 

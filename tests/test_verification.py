@@ -8,7 +8,12 @@ import pytest
 
 import manifold_flow as mf
 from manifold_flow import bounds, cli, references
-from manifold_flow.errors import ArgumentError, DataError, UnknownNameError
+from manifold_flow.errors import (
+    ArgumentError,
+    DataError,
+    UnknownKeywordError,
+    UnknownNameError,
+)
 from manifold_flow.verification import drawn_model
 from manifold_flow.verification.evidence import (
     CHECKS,
@@ -243,6 +248,18 @@ def test_arguments_that_cannot_be_used():
         mf.verify(starts=0)
     with pytest.raises(DataError, match="slow_time = -1"):
         mf.verify(slow_time=-1.0)
+
+
+def test_a_mistyped_name_is_answered_in_a_line():
+    with pytest.raises(UnknownNameError, match="'gatmiry2024/theorem-1'") as caught:
+        mf.verify("theorem-1")
+    assert "python -m theory --list" in str(caught.value)
+    assert len(str(caught.value)) < 160
+
+
+def test_a_mistyped_keyword_is_answered_with_the_nearest():
+    with pytest.raises(UnknownKeywordError, match="did you mean 'activation'"):
+        mf.verify("gatmiry2024/theorem-1", actvation="sinh")
 
 
 # --- the command ----------------------------------------------------------------------

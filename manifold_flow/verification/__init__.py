@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from manifold_flow.activations import Activation
-from manifold_flow.errors import UnknownNameError
+from manifold_flow.errors import UnknownNameError, suggest_keywords
 from manifold_flow.models.two_layer import TwoLayerNetwork
 from manifold_flow.verification import gatmiry2024 as gatmiry2024  # its checks
 from manifold_flow.verification.evidence import CHECKS, Evidence, examine
@@ -26,6 +26,7 @@ __all__ = ["Evidence", "Instance", "Report", "drawn_model", "verify"]
 Rng = None | int | np.random.Generator | np.random.SeedSequence
 
 
+@suggest_keywords
 def verify(  # noqa: PLR0913  # sizes and options, by name
     names: str | Iterable[str] = "gatmiry2024",
     *,
@@ -122,7 +123,8 @@ def _chosen(names: str | Iterable[str]) -> list[Any]:
         known = catalogue.statements()
         groups = dict.fromkeys(claim.group for claim in known.values())
         wrong = next(x for x in asked if x not in known and x not in groups)
-        raise UnknownNameError("statement", wrong, [*groups, *known]) from None
+        where = "`python -m theory --list` shows all."
+        raise UnknownNameError("statement", wrong, [*groups, *known], where) from None
 
 
 def _children(rng: Rng) -> tuple[np.random.SeedSequence, np.random.SeedSequence]:
