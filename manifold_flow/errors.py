@@ -41,6 +41,7 @@ __all__ = [
     "ProjectionError",
     "RankDeficientJacobianError",
     "ShapeError",
+    "StabilityError",
     "UnknownKeywordError",
     "UnknownNameError",
 ]
@@ -104,6 +105,14 @@ class ActivationError(ManifoldFlowError, ValueError):
 
 class DerivativeError(ManifoldFlowError, ValueError):
     """A derivative of a user's function is wrong or cannot be computed."""
+
+
+class StabilityError(ManifoldFlowError, ValueError):
+    """A learning rate at which an optimizer leaves the zero-loss manifold."""
+
+    def __init__(self, message: str, learning_rate: float, threshold: float) -> None:
+        self.learning_rate, self.threshold = learning_rate, threshold
+        super().__init__(message)
 
 
 class HypothesisError(ManifoldFlowError, ValueError):

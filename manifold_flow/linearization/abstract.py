@@ -65,14 +65,22 @@ class Linearization(ABC):
         """Return Σ_i α_i D²r_i v, shape (p,)."""
 
     @abstractmethod
-    def gram_gradient(self, slope: Array) -> Array:
-        """Return ∇⟨A, G(θ)⟩ for a fixed symmetric A of shape (n, n), shape (p,)."""
+    def bend(self, vector: Array) -> Array:
+        """Return D²r(v, v), how residuals curve along v, shape (n,)."""
+
+    @abstractmethod
+    def couple(self, weights: Array) -> Array:
+        """Return Σ_ij A_ij D²r_i ∇r_j for any A of shape (n, n), shape (p,)."""
 
     @abstractmethod
     def gram_hessian(self, slope: Array, vector: Array) -> Array:
         """Return the derivative of ``gram_gradient`` along v, A fixed, shape (p,)."""
 
     # --- what follows for every model ----------------------------------------------
+
+    def gram_gradient(self, slope: Array) -> Array:
+        """Return ∇⟨A, G(θ)⟩ for a fixed symmetric A of shape (n, n), shape (p,)."""
+        return 2.0 * self.couple(slope)
 
     @property
     def rank_margin(self) -> float:

@@ -94,9 +94,12 @@ class DenseLinearization(Linearization):
     def curvature(self, weights: Array, vector: Array) -> Array:
         return self._contracted(np.outer(weights, vector))
 
-    def gram_gradient(self, slope: Array) -> Array:
-        # ⟨A, JJᵀ⟩ has the differential 2 Σ_i (AJ)_i · D²r_i dθ for a symmetric A.
-        return 2.0 * self._contracted(slope @ self.jacobian)
+    def bend(self, vector: Array) -> Array:
+        units = np.eye(len(self.residual))
+        return np.array([self.curvature(unit, vector) @ vector for unit in units])
+
+    def couple(self, weights: Array) -> Array:
+        return self._contracted(weights @ self.jacobian)
 
     def gram_hessian(self, slope: Array, vector: Array) -> Array:
         directions = slope @ self.jacobian

@@ -127,9 +127,13 @@ class NeuronwiseLinearization(Linearization):
             weights[:, None] * self.output_weights * self.second * change
         )
 
-    def gram_gradient(self, slope: Array) -> Array:
-        mixed = (slope * self.inputs_gram) @ self.slopes
-        return self._pull_back(2.0 * self.output_weights**2 * self.second * mixed)
+    def bend(self, vector: Array) -> Array:
+        change = self._preactivation_change(vector)
+        return (self.second * change**2) @ self.output_weights
+
+    def couple(self, weights: Array) -> Array:
+        mixed = (weights * self.inputs_gram) @ self.slopes
+        return self._pull_back(self.output_weights**2 * self.second * mixed)
 
     def gram_hessian(self, slope: Array, vector: Array) -> Array:
         change = self._preactivation_change(vector)

@@ -1,17 +1,15 @@
-"""Flows, and ``integrate``: a flow gives a velocity, SciPy owns the loop."""
+"""``integrate``: a flow gives a velocity, SciPy owns the loop."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_finite
-from manifold_flow.checks import count, positive, representable, slow_times
+from manifold_flow.checks import count, positive, slow_times
 from manifold_flow.errors import (
     CallbackError,
     DataError,
@@ -21,97 +19,23 @@ from manifold_flow.errors import (
     RankDeficientJacobianError,
     require,
     suggest_keywords,
-    suggests_keywords,
 )
+from manifold_flow.flow.abstract import Flow
 from manifold_flow.growth import Growth
 from manifold_flow.linearization import REGULAR_MARGIN
 from manifold_flow.manifold import ZeroLossManifold
-from manifold_flow.sharpness import Sharpness
 from manifold_flow.solvers import loop
 from manifold_flow.solvers.choice import METHODS, choose_method
 from manifold_flow.solvers.path import Constraint, Limits, Observation, Path
 from manifold_flow.solvers.progress import Report, reporter
 from manifold_flow.trajectory import Status, Trajectory
 
-__all__ = ["Flow", "LimitingFlow", "integrate"]
+__all__ = ["integrate"]
 
 Array = NDArray[np.float64]
 
 #: SciPy's solvers raise a smaller one to this value, with a warning
 SMALLEST_RTOL = 100 * np.finfo(float).eps
-
-
-class Flow(ABC):
-    """What moves continuously on a zero-loss manifold.
-
-    Attributes
-    ----------
-    manifold : ZeroLossManifold
-        Where it moves.
-    sharpness : Sharpness
-        What decreases along it.
-    """
-
-    manifold: ZeroLossManifold
-    sharpness: Sharpness
-
-    @abstractmethod
-    def velocity(self, point: Array) -> Array:
-        """Return dθ/dτ, a tangent vector of shape (p,), τ the slow time."""
-
-    @abstractmethod
-    def on(self, manifold: ZeroLossManifold) -> Flow:
-        """Return the same flow on another manifold (the reduced one)."""
-
-
-@suggests_keywords
-@dataclass(frozen=True, eq=False)
-class LimitingFlow(Flow):
-    r"""Riemannian gradient flow :math:`\dot\theta = -\text{rate}\,\mathrm{grad}_M S`.
-
-    Parameters
-    ----------
-    manifold : ZeroLossManifold
-        The manifold M.
-    sharpness : Sharpness
-        The function S, first of all ``HessianTrace()``.
-    rate : float
-        Positive factor that sets the clock; :func:`manifold_flow.limiting_flow` derives
-        it from an optimizer.
-
-    Raises
-    ------
-    DataError
-        If the rate is not positive and finite.
-
-    References
-    ----------
-    Li, Wang, Arora (2021); theory notes §0.3, §2.
-    """
-
-    manifold: ZeroLossManifold
-    sharpness: Sharpness
-    rate: float = 1.0
-
-    def __post_init__(self) -> None:
-        require("manifold", self.manifold, ZeroLossManifold)
-        require("sharpness", self.sharpness, Sharpness, "Pass mf.HessianTrace().")
-        representable(
-            "rate",
-            self.rate,
-            "A limiting flow needs a positive rate, or it does not move downhill; "
-            "label noise of standard deviation 0 has none.",
-        )
-
-    def velocity(self, point: Array) -> Array:
-        return -self.rate * self.manifold.riemannian_gradient(self.sharpness, point)
-
-    def on(self, manifold: ZeroLossManifold) -> LimitingFlow:
-        return replace(self, manifold=manifold)
-
-    def __repr__(self) -> str:
-        """Return sharpness and rate."""
-        return f"LimitingFlow({self.sharpness!r}, rate={self.rate:g})"
 
 
 @suggest_keywords

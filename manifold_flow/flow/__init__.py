@@ -1,0 +1,7 @@
+"""What moves continuously, and ``integrate``."""
+
+from manifold_flow.flow.abstract import Flow
+from manifold_flow.flow.integration import integrate
+from manifold_flow.flow.limiting import LimitingFlow
+
+__all__ = ["Flow", "LimitingFlow", "integrate"]
