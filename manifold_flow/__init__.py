@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from manifold_flow import bounds, datasets, errors, references
     from manifold_flow.activations import Activation
-    from manifold_flow.flow import Flow, LimitingFlow, integrate
+    from manifold_flow.flow import DriftFlow, Flow, LimitingFlow, integrate
     from manifold_flow.limits import limiting_flow
     from manifold_flow.linearization import Linearization, RegularPoint
     from manifold_flow.loss import SquaredLoss
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     )
     from manifold_flow.optimizers import LabelNoiseSGD, Optimizer, simulate
     from manifold_flow.sharpness import (
+        FiniteStepTrace,
         HessianLogPseudoDeterminant,
+        HessianLogTopEigenvalue,
         HessianTopEigenvalue,
         HessianTrace,
         Sharpness,
@@ -54,11 +56,14 @@ __all__ = [
     "Sharpness",
     "HessianTrace",
     "HessianTopEigenvalue",
+    "HessianLogTopEigenvalue",
     "HessianLogPseudoDeterminant",
+    "FiniteStepTrace",
     "stochastic_trace",
     # what moves
     "Flow",
     "LimitingFlow",
+    "DriftFlow",
     "integrate",
     "Optimizer",
     "LabelNoiseSGD",
@@ -89,10 +94,13 @@ _HOME = {
     "Sharpness": "sharpness",
     "HessianTrace": "sharpness",
     "HessianTopEigenvalue": "sharpness",
+    "HessianLogTopEigenvalue": "sharpness",
     "HessianLogPseudoDeterminant": "sharpness",
+    "FiniteStepTrace": "sharpness",
     "stochastic_trace": "sharpness",
     "Flow": "flow",
     "LimitingFlow": "flow",
+    "DriftFlow": "flow",
     "integrate": "flow",
     "Optimizer": "optimizers",
     "LabelNoiseSGD": "optimizers",
