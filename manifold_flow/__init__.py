@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from manifold_flow import bounds, datasets, errors, references
     from manifold_flow.activations import Activation
     from manifold_flow.flow import DriftFlow, Flow, LimitingFlow, integrate
-    from manifold_flow.limits import limiting_flow
+    from manifold_flow.limits import (
+        Schedule,
+        TrackingStep,
+        finite_step_flow,
+        largest_tracking_step,
+        limiting_flow,
+        schedule,
+    )
     from manifold_flow.linearization import Linearization, RegularPoint
     from manifold_flow.loss import SquaredLoss
     from manifold_flow.manifold import ZeroLossManifold
@@ -69,6 +76,11 @@ __all__ = [
     "LabelNoiseSGD",
     "simulate",
     "limiting_flow",
+    "finite_step_flow",
+    "largest_tracking_step",
+    "TrackingStep",
+    "schedule",
+    "Schedule",
     # results and exact answers
     "Trajectory",
     "Status",
@@ -106,6 +118,11 @@ _HOME = {
     "LabelNoiseSGD": "optimizers",
     "simulate": "optimizers",
     "limiting_flow": "limits",
+    "finite_step_flow": "limits",
+    "largest_tracking_step": "limits",
+    "TrackingStep": "limits",
+    "schedule": "limits",
+    "Schedule": "limits",
     "Trajectory": "trajectory",
     "Status": "trajectory",
     "load": "trajectory",

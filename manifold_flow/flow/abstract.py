@@ -26,12 +26,15 @@ class Flow(ABC):
         Where it moves.
     sharpness : Sharpness
         What is watched along it.
+    rate : float
+        The velocity is −rate times the tangent part of ``steepness``.
     descends : bool
         Whether that sharpness decreases along it, by theorem.
     """
 
     manifold: ZeroLossManifold
     sharpness: Sharpness
+    rate: float
     descends: ClassVar[bool]
 
     @property

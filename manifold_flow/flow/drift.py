@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -83,6 +83,8 @@ class DriftFlow(Flow):
     noise: ArrayLike | Callable[[Linearization], ArrayLike]
     learning_rate: float = 0.0
     overlap: float = 0.0
+    sharpness: HessianTrace = field(default=HessianTrace(), init=False)
+    rate: float = field(default=1.0, init=False)
     descends: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -97,11 +99,6 @@ class DriftFlow(Flow):
         if not callable(self.noise):
             covariance = _covariance(self.noise, self.manifold.model.n_residuals)
             object.__setattr__(self, "noise", covariance)
-
-    @property
-    def sharpness(self) -> HessianTrace:  # type: ignore[override]  # never assigned
-        """Tr ∇²L: watched, not decreased by a theorem."""
-        return HessianTrace()
 
     @property
     def moves(self) -> bool:
