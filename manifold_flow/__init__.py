@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from manifold_flow import bounds, datasets, errors, references
     from manifold_flow.activations import Activation
+    from manifold_flow.batches import Batches
     from manifold_flow.flow import Flow, LimitingFlow, integrate
     from manifold_flow.limits import limiting_flow
     from manifold_flow.linearization import Linearization, RegularPoint
@@ -26,7 +27,15 @@ if TYPE_CHECKING:
         Model,
         TwoLayerNetwork,
     )
-    from manifold_flow.optimizers import LabelNoiseSGD, Optimizer, simulate
+    from manifold_flow.optimizers import (
+        SAM,
+        GradientDescent,
+        LabelNoiseSGD,
+        MinibatchSGD,
+        NormalizedGD,
+        Optimizer,
+        simulate,
+    )
     from manifold_flow.sharpness import (
         HessianLogPseudoDeterminant,
         HessianTopEigenvalue,
@@ -61,7 +70,12 @@ __all__ = [
     "LimitingFlow",
     "integrate",
     "Optimizer",
+    "Batches",
+    "GradientDescent",
+    "MinibatchSGD",
     "LabelNoiseSGD",
+    "SAM",
+    "NormalizedGD",
     "simulate",
     "limiting_flow",
     # results and exact answers
@@ -95,7 +109,12 @@ _HOME = {
     "LimitingFlow": "flow",
     "integrate": "flow",
     "Optimizer": "optimizers",
+    "Batches": "batches",
+    "GradientDescent": "optimizers",
+    "MinibatchSGD": "optimizers",
     "LabelNoiseSGD": "optimizers",
+    "SAM": "optimizers",
+    "NormalizedGD": "optimizers",
     "simulate": "optimizers",
     "limiting_flow": "limits",
     "Trajectory": "trajectory",

@@ -77,7 +77,7 @@ def _label_noise_sgd(
             "loss (it would need variances proportional to 1/weight; theory notes "
             "§1.12c), so its limit is no trace flow. Use equal sample_weights."
         )
-    rate = loss.label_noise_rate(optimizer.noise_std, optimizer.batch_size)
+    rate = (loss.matching(optimizer.noise_covariance) or 0.0) / 4.0
     if rate == 0.0:
         raise NoLimitingFlowError(
             "noise_std = 0: without label noise there is no motion on the zero-loss "
