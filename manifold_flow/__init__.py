@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from manifold_flow import bounds, datasets, errors, references
     from manifold_flow.activations import Activation
+    from manifold_flow.batches import Batches
     from manifold_flow.flow import DriftFlow, Flow, LimitingFlow, integrate
     from manifold_flow.limits import (
         Schedule,
@@ -33,7 +34,15 @@ if TYPE_CHECKING:
         Model,
         TwoLayerNetwork,
     )
-    from manifold_flow.optimizers import LabelNoiseSGD, Optimizer, simulate
+    from manifold_flow.optimizers import (
+        SAM,
+        GradientDescent,
+        LabelNoiseSGD,
+        MinibatchSGD,
+        NormalizedGD,
+        Optimizer,
+        simulate,
+    )
     from manifold_flow.sharpness import (
         FiniteStepTrace,
         HessianLogPseudoDeterminant,
@@ -73,7 +82,12 @@ __all__ = [
     "DriftFlow",
     "integrate",
     "Optimizer",
+    "Batches",
+    "GradientDescent",
+    "MinibatchSGD",
     "LabelNoiseSGD",
+    "SAM",
+    "NormalizedGD",
     "simulate",
     "limiting_flow",
     "finite_step_flow",
@@ -115,7 +129,12 @@ _HOME = {
     "DriftFlow": "flow",
     "integrate": "flow",
     "Optimizer": "optimizers",
+    "Batches": "batches",
+    "GradientDescent": "optimizers",
+    "MinibatchSGD": "optimizers",
     "LabelNoiseSGD": "optimizers",
+    "SAM": "optimizers",
+    "NormalizedGD": "optimizers",
     "simulate": "optimizers",
     "limiting_flow": "limits",
     "finite_step_flow": "limits",

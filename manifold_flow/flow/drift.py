@@ -114,6 +114,7 @@ class DriftFlow(Flow):
             self._noise(here),
             self.learning_rate,
             self.overlap,
+            self.manifold.model.residuals_per_sample,
         )
         return here.couple(here.curvatures[:, None] * (here.gram @ held))
 

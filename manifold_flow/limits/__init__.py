@@ -2,7 +2,7 @@
 
 from manifold_flow.limits.finite_step import finite_step_flow
 from manifold_flow.limits.largest_step import TrackingStep, largest_tracking_step
-from manifold_flow.limits.schedule import Schedule, schedule
+from manifold_flow.limits.modes import Schedule, schedule
 from manifold_flow.limits.theorems import limiting_flow
 
 __all__ = [

@@ -63,7 +63,7 @@ def finite_step_flow(optimizer: object, manifold: ZeroLossManifold) -> Flow:
 
 @finite_step_flow.register
 def _label_noise_sgd(optimizer: LabelNoiseSGD, manifold: ZeroLossManifold) -> Flow:
-    """The fixed point of the second moments of the linearised step."""
+    """Second moments that the linearised step reproduces (theory notes §8.1-8.2)."""
     require_same_model(optimizer, manifold)
     if optimizer.momentum:
         raise NoLimitingFlowError(

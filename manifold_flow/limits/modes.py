@@ -30,7 +30,7 @@ STATIONARY = 1e-6
 FLAT = 1e-9
 #: dimensions up to which the whole spectrum is computed, and how many ends beyond
 LARGEST_DENSE, ENDS = 1500, 6
-#: an optimizer is warned of e-folds of more steps than this
+#: an e-fold of more steps than this is warned of
 MANY_STEPS = 1e7
 
 
@@ -62,7 +62,7 @@ class Schedule:
         return 1.0 / (self.rates * self.time_per_step)
 
     def __str__(self) -> str:
-        """Name the fastest and the slowest mode, and warn where that one is hopeless."""
+        """Name the fastest and the slowest mode, and warn of a hopeless one."""
         steps = self.steps_per_efold
         flat = f" {self.n_flat} directions are flat." if self.n_flat else ""
         lines = [
@@ -124,7 +124,8 @@ def schedule(
 
     Examples
     --------
-    On the ellipse x² + 4 y² = 4, near its flat end (2, 0), S = 4 x² + 64 y² + const:
+    On the ellipse x² + 4 y² = 4 near its flat end (2, 0), S = 16 + 48 y², the rate is
+    1/4, and a step takes 1e-4:
 
     >>> import manifold_flow as mf
     >>> ellipse = lambda t: [t[0] ** 2 + 4 * t[1] ** 2 - 4.0]
@@ -132,6 +133,7 @@ def schedule(
     >>> sgd = mf.LabelNoiseSGD(model, learning_rate=0.01, noise_std=1.0)
     >>> plan = mf.schedule(sgd, mf.ZeroLossManifold(model), [2.0, 0.0])
     >>> plan.rates, plan.steps_per_efold
+    (array([24.]), array([416.666667]))
     """
     flow = limiting_flow(optimizer, manifold)
     point = as_finite("end", end, 1)
