@@ -140,7 +140,10 @@ class CallableModel(Model):
         )
 
     def residual(self, params: Array) -> Array:
-        value = _called("the residual", self._residual, self._checked(params))
+        params = self._checked(params)
+        if params.ndim > 1:
+            return np.stack([self.residual(point) for point in params])
+        value = _called("the residual", self._residual, params)
         return _real("the residual", value).reshape(-1)
 
     def jacobian(self, params: Array) -> Array:
@@ -178,7 +181,7 @@ class CallableModel(Model):
         drawn: Indices | None = None,
         noise: Array | None = None,
     ) -> Array:
-        errors = np.stack([self.residual(point) for point in params])
+        errors = self.residual(params)
         if drawn is not None:
             errors = np.take_along_axis(errors, drawn, axis=1)
         if noise is not None:

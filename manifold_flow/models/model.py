@@ -57,7 +57,7 @@ class Model(ABC):
 
     @abstractmethod
     def residual(self, params: Array) -> Array:
-        """Return the residuals, shape (n,)."""
+        """Return the residuals of params (..., p), shape (..., n)."""
 
     @abstractmethod
     def jacobian(self, params: Array) -> Array:
