@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from manifold_flow import bounds, datasets, errors, references
     from manifold_flow.activations import Activation
-    from manifold_flow.flow import Flow, LimitingFlow, integrate
+    from manifold_flow.flow import (
+        Flow,
+        GradientFlow,
+        LimitingFlow,
+        gradient_flow,
+        integrate,
+        limit_map,
+    )
     from manifold_flow.limits import limiting_flow
     from manifold_flow.linearization import Linearization, RegularPoint
     from manifold_flow.loss import SquaredLoss
@@ -60,6 +67,9 @@ __all__ = [
     "Flow",
     "LimitingFlow",
     "integrate",
+    "GradientFlow",
+    "gradient_flow",
+    "limit_map",
     "Optimizer",
     "LabelNoiseSGD",
     "simulate",
@@ -94,6 +104,9 @@ _HOME = {
     "Flow": "flow",
     "LimitingFlow": "flow",
     "integrate": "flow",
+    "GradientFlow": "flow",
+    "gradient_flow": "flow",
+    "limit_map": "flow",
     "Optimizer": "optimizers",
     "LabelNoiseSGD": "optimizers",
     "simulate": "optimizers",

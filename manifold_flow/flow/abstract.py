@@ -1,4 +1,4 @@
-"""What a flow is: a velocity on a manifold."""
+"""What a flow is: a velocity, on a manifold or down to one."""
 
 from __future__ import annotations
 
@@ -16,22 +16,28 @@ Array = NDArray[np.float64]
 
 
 class Flow(ABC):
-    """What moves continuously on a zero-loss manifold.
+    """What moves continuously, on a zero-loss manifold or down to one.
 
     Attributes
     ----------
     manifold : ZeroLossManifold
-        Where it moves.
+        Where it moves; where it ends, if it is free.
     sharpness : Sharpness
-        What decreases along it.
+        What is seen of the Hessian along it; decreases on the manifold.
+    free : bool
+        Whether nothing keeps it on the manifold.
+    clock : str
+        What its time is called.
     """
 
     manifold: ZeroLossManifold
     sharpness: Sharpness
+    free: bool = False
+    clock: str = "slow time"
 
     @abstractmethod
     def velocity(self, point: Array) -> Array:
-        """Return dθ/dτ, a tangent vector of shape (p,), τ the slow time."""
+        """Return the time derivative of the point, shape (p,)."""
 
     @abstractmethod
     def on(self, manifold: ZeroLossManifold) -> Flow:
