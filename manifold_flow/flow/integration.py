@@ -133,13 +133,6 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     growth = Growth()
     growth.record(0.0, begin)
     constraint = constrain(inner, begin)
-    heard = callback and _guarded(callback, lift)
-
-    def look(time: float, point: Array) -> None:
-        growth.record(time, point)
-        if heard is not None:
-            heard(time, point)
-
     path = loop.follow(
         inner.velocity,
         begin,
@@ -149,16 +142,29 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
         constraint=constraint,
         goal=goal_of(inner, constraint.observe(begin), limits),
         keep_steps=keep_steps,
-        callback=look,
+        callback=_recorded(growth, callback and _guarded(callback, lift)),
         report=reporter(progress),
     )
     details = _details(flow, name, reason, limits)
-    at_rest = path.status in (Status.STATIONARY, Status.SPURIOUS)
-    note = growth.note() if at_rest else None
-    details["caveats"] += [note] if note else []
-    if note and path.status is Status.SPURIOUS:
-        path.end(path.status, f"{path.message}; {note}")
+    # a free flow that is stationary has arrived
+    at_rest = Status.SPURIOUS if flow.free else Status.STATIONARY
+    if path.status is at_rest and (note := growth.note()):
+        details["caveats"].append(note)
+        path.end(at_rest, f"{path.message}; {note}" if flow.free else path.message)
     return _answer(path, lift, details)
+
+
+def _recorded(
+    growth: Growth, heard: Callable[[float, Array], object] | None
+) -> Callable[[float, Array], None]:
+    """Record the growth of the path beside what a callback does."""
+
+    def look(time: float, point: Array) -> None:
+        growth.record(time, point)
+        if heard is not None:
+            heard(time, point)
+
+    return look
 
 
 def _guarded(
