@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from manifold_flow import bounds, datasets, errors, references
     from manifold_flow.activations import Activation
     from manifold_flow.batches import Batches
-    from manifold_flow.flow import DriftFlow, Flow, LimitingFlow, integrate
+    from manifold_flow.flow import (
+        DriftFlow,
+        Flow,
+        GradientFlow,
+        LimitingFlow,
+        gradient_flow,
+        integrate,
+        limit_map,
+    )
     from manifold_flow.limits import (
         Schedule,
         TrackingStep,
@@ -81,6 +89,9 @@ __all__ = [
     "LimitingFlow",
     "DriftFlow",
     "integrate",
+    "GradientFlow",
+    "gradient_flow",
+    "limit_map",
     "Optimizer",
     "Batches",
     "GradientDescent",
@@ -128,6 +139,9 @@ _HOME = {
     "LimitingFlow": "flow",
     "DriftFlow": "flow",
     "integrate": "flow",
+    "GradientFlow": "flow",
+    "gradient_flow": "flow",
+    "limit_map": "flow",
     "Optimizer": "optimizers",
     "Batches": "batches",
     "GradientDescent": "optimizers",

@@ -615,7 +615,7 @@ def test_callback_sees_points_of_the_models_own_shape(flow, start):
 def test_progress_can_be_a_function(flow, start):
     lines = []
     mf.integrate(flow, start, [0.5], progress=lines.append)
-    assert lines[0].startswith("slow time ")
+    assert lines[0].startswith("time ")
     assert "of 0.5" in lines[0]
     assert lines[-1] == ""
 

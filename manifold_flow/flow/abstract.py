@@ -1,4 +1,4 @@
-"""What a flow is: a velocity on a manifold."""
+"""What a flow is: a velocity, on a manifold or down to one."""
 
 from __future__ import annotations
 
@@ -18,24 +18,30 @@ Array = NDArray[np.float64]
 
 
 class Flow(ABC):
-    """What moves continuously on a zero-loss manifold.
+    """What moves continuously, on a zero-loss manifold or down to one.
 
     Attributes
     ----------
     manifold : ZeroLossManifold
-        Where it moves.
+        Where it moves; where it ends, if it is free.
     sharpness : Sharpness
         What is watched along it.
     rate : float
-        The velocity is −rate times the tangent part of ``steepness``.
+        On M, the velocity is −rate times the tangent part of ``steepness``.
     descends : bool
-        Whether that sharpness decreases along it, by theorem.
+        Whether it goes down the sharpness, or down the loss if it is free, by theorem.
+    free : bool
+        Whether nothing keeps it on the manifold.
+    clock : str
+        What its time is called.
     """
 
     manifold: ZeroLossManifold
     sharpness: Sharpness
     rate: float
     descends: ClassVar[bool]
+    free: ClassVar[bool] = False
+    clock: ClassVar[str] = "slow time"
 
     @property
     @abstractmethod
@@ -44,7 +50,7 @@ class Flow(ABC):
 
     @abstractmethod
     def velocity(self, point: Array) -> Array:
-        """Return dθ/dτ, a tangent vector of shape (p,), τ the slow time."""
+        """Return the time derivative of the point, shape (p,)."""
 
     @abstractmethod
     def steepness(self, here: Linearization) -> Array:

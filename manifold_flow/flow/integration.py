@@ -8,25 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.arrays import as_finite
 from manifold_flow.checks import count, positive, slow_times
 from manifold_flow.errors import (
     CallbackError,
     DataError,
     IntegrationError,
     Interrupted,
-    OffManifoldError,
-    RankDeficientJacobianError,
     require,
     suggest_keywords,
 )
 from manifold_flow.flow.abstract import Flow
+from manifold_flow.flow.constraint import checked_start, constrain, goal_of
 from manifold_flow.growth import Growth
-from manifold_flow.linearization import REGULAR_MARGIN
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.solvers import loop
 from manifold_flow.solvers.choice import METHODS, choose_method
-from manifold_flow.solvers.path import Constraint, Limits, Observation, Path
+from manifold_flow.solvers.path import Limits, Path
 from manifold_flow.solvers.progress import Report, reporter
 from manifold_flow.trajectory import Status, Trajectory
 
@@ -56,23 +53,24 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     callback: Callable[[float, Array], object] | None = None,
     progress: bool | Report | None = None,
 ) -> Trajectory:
-    r"""Follow a flow from a point of its manifold.
+    r"""Follow a flow from a point of its manifold, or a free one down to it.
 
     SciPy integrates in the reduced coordinates of the model, the manifold projects the
     points that are kept.  Without ``times`` the flow is followed until
     :math:`|\mathrm{grad}_M S| \le` gtol :math:`\cdot \max(|\nabla S|, 10^{-2}|\nabla
     S(\text{start})|)`; for a :class:`manifold_flow.DriftFlow`, which is no gradient
     flow and need not come to rest, until its velocity is that small beside its drift
-    before projection.
+    before projection.  Nothing projects a free flow before its end, see
+    :func:`manifold_flow.gradient_flow`.
 
     Parameters
     ----------
     flow : Flow
         What to follow.
     start : array, shape (p,)
-        Point on the manifold, at slow time 0.
+        Point on the manifold, anywhere for a free flow, at time 0.
     times : array, shape (T,), optional
-        Slow times to return, increasing and not negative.  All of them are returned;
+        Times to return, increasing and not negative.  All of them are returned;
         only ``RANK_LOSS`` truncates.
     method : {"auto", "RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA"}
         SciPy's solver; "auto" says in the result what it chose and why.
@@ -81,7 +79,7 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     gtol : float
         Stationarity tolerance.
     max_step, first_step : float
-        Bounds on the steps, in slow time.
+        Bounds on the steps, in the flow's time.
     max_steps : int
         Budget of accepted steps.
     time_limit : float, optional
@@ -104,9 +102,9 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     DataError
         Without times, if the flow has rate or noise 0 and stands still.
     OffManifoldError
-        If the start has loss.
+        If the start has loss; a free flow may start anywhere.
     RankDeficientJacobianError
-        If the start is no regular point.
+        If the start is no regular point; a free flow may start anywhere.
     IntegrationError
         If a budget ends, the gradient stops falling, or the velocity breaks down; its
         ``trajectory`` is the path so far.  So does a callback that raises.
@@ -122,7 +120,7 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     ('STATIONARY', [2.0, 0.0])
     """
     require("flow", flow, Flow, "Optimizers run in mf.simulate().")
-    start = _checked_start(flow.manifold, start)
+    start = checked_start(flow, start)
     asked = None if times is None else slow_times(times)
     if asked is None and not flow.moves:
         raise DataError(
@@ -143,28 +141,39 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
 
     growth = Growth()
     growth.record(0.0, begin)
-    heard = callback and _guarded(callback, lift)
-
-    def look(time: float, point: Array) -> None:
-        growth.record(time, point)
-        if heard is not None:
-            heard(time, point)
-
+    constraint = constrain(inner, begin)
     path = loop.follow(
         inner.velocity,
         begin,
         times=asked,
         method=METHODS[name],
         limits=limits,
-        constraint=_constraint(inner, begin),
+        constraint=constraint,
+        goal=goal_of(inner, constraint.observe(begin), limits),
         keep_steps=keep_steps,
-        callback=look,
+        callback=_recorded(growth, callback and _guarded(callback, lift)),
         report=reporter(progress),
     )
     details = _details(flow, name, reason, limits)
-    note = growth.note() if path.status is Status.STATIONARY else None
-    details["caveats"] += [note] if note else []
+    # a free flow that is stationary has arrived
+    at_rest = Status.SPURIOUS if flow.free else Status.STATIONARY
+    if path.status is at_rest and (note := growth.note()):
+        details["caveats"].append(note)
+        path.end(at_rest, f"{path.message}; {note}" if flow.free else path.message)
     return _answer(path, lift, details)
+
+
+def _recorded(
+    growth: Growth, heard: Callable[[float, Array], object] | None
+) -> Callable[[float, Array], None]:
+    """Record the growth of the path beside what a callback does."""
+
+    def look(time: float, point: Array) -> None:
+        growth.record(time, point)
+        if heard is not None:
+            heard(time, point)
+
+    return look
 
 
 def _guarded(
@@ -177,48 +186,11 @@ def _guarded(
             return callback(time, lift(point))
         except Exception as error:
             raise CallbackError(
-                f"the callback raised {type(error).__name__} at slow time {time:.6g}: "
+                f"the callback raised {type(error).__name__} at time {time:.6g}: "
                 f"{error}"
             ) from error
 
     return heard
-
-
-def _constraint(flow: Flow, start: Array) -> Constraint:
-    manifold = flow.manifold
-
-    def observe(point: Array) -> Observation:
-        here = manifold.linearize(point)
-        gradient = flow.steepness(here)
-        return Observation(
-            sharpness=flow.sharpness.value(here),
-            gradient_norm=float(np.linalg.norm(here.tangent_part(gradient))),
-            full_gradient_norm=float(np.linalg.norm(gradient)),
-            residual=float(np.abs(here.residual).max()),
-            sigma_min=float(here.singular_values[-1]),
-            sigma_max=float(here.singular_values[0]),
-        )
-
-    drift = 1e4 * manifold.tolerance(start)
-    return Constraint(
-        observe, manifold.projection, drift, REGULAR_MARGIN, flow.descends
-    )
-
-
-def _checked_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
-    point = as_finite("start", start, 1).copy()
-    here = manifold.linearize(point)
-    violation, tolerance = float(np.abs(here.residual).max()), manifold.tolerance(point)
-    if violation > tolerance:
-        raise OffManifoldError(violation, tolerance)
-    if here.rank_margin < REGULAR_MARGIN:
-        here.multipliers(np.zeros_like(point))  # raises, naming rows, where rank < n
-        raise RankDeficientJacobianError(
-            f"the start is {manifold.regular_point(point)}: a flow needs a regular "
-            "point of the zero-loss set. Start elsewhere.",
-            here.singular_values,
-        )
-    return point
 
 
 def _check_limits(limits: Limits) -> None:
@@ -248,6 +220,7 @@ def _details(flow: Flow, method: str, reason: str, limits: Limits) -> dict[str, 
         "mover": repr(flow),
         "model": repr(model),
         "loss": model.loss.formula,
+        "clock": flow.clock,
         "method": f"{method} ({reason})" if reason else method,
         "rtol": limits.rtol,
         "atol": limits.atol,
@@ -262,8 +235,9 @@ def _answer(
     if isinstance(path.cause, CallbackError):
         path.end(Status.OUT_OF_BUDGET, str(path.cause))
 
-    def along(name: str) -> Array:
-        return np.array([getattr(seen, name) for seen in path.observations])
+    def along(name: str) -> Array | None:
+        values = [getattr(seen, name) for seen in path.observations]
+        return None if None in values else np.array(values)
 
     trajectory = Trajectory(
         times=np.array(path.times),
@@ -279,6 +253,7 @@ def _answer(
         gradient_norm=along("gradient_norm"),
         residual=along("residual"),
         rank_margin=along("rank_margin"),
+        loss=along("loss"),
         lift=lift,
     )
     if path.status.success:

@@ -31,6 +31,10 @@ class Observation:
         max |r_i|.
     sigma_min, sigma_max : float
         Extreme singular values of the Jacobian.
+    loss : float or None
+        L, where a path has any; then the gradients are those of L.
+    distance : float
+        |r|/σ_min, a bound on the distance to M near it, relative to the size of θ.
     """
 
     sharpness: float
@@ -39,6 +43,13 @@ class Observation:
     residual: float
     sigma_min: float
     sigma_max: float
+    loss: float | None = None
+    distance: float = 0.0
+
+    @property
+    def objective(self) -> float:
+        """What falls along the path: the loss, or on M the sharpness."""
+        return self.sharpness if self.loss is None else self.loss
 
     @property
     def rank_margin(self) -> float:
@@ -71,6 +82,15 @@ class Constraint:
     max_drift: float
     min_rank_margin: float
     descends: bool = True
+
+    @classmethod
+    def none(cls, observe: Callable[[Array], Observation]) -> Constraint:
+        """Return what leaves every point where it is and sees no edge."""
+        return cls(observe, lambda point: point, np.inf, 0.0)
+
+    def drift(self, seen: Observation) -> float:
+        """Return the residual that a projection has to take away."""
+        return seen.residual if np.isfinite(self.max_drift) else 0.0
 
 
 @dataclass(frozen=True)
@@ -137,6 +157,12 @@ class Path:
         self.times.append(time)
         self.points.append(point)
         self.observations.append(constraint.observe(point))
+
+    def forget_last(self, time: float) -> None:
+        """Take the last point back if it is that of this time."""
+        if time in self.times[-1:]:
+            for kept in (self.times, self.points, self.observations):
+                kept.pop()
 
     def end(self, status: Status, message: str) -> None:
         """Say why the path ended."""

@@ -2,25 +2,52 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from manifold_flow.solvers.path import Observation, Path
 from manifold_flow.solvers.status import Status
 
-__all__ = ["Floor", "Stationarity"]
+__all__ = ["Arrival", "Floor", "Goal", "Stationarity"]
+
+Array = NDArray[np.float64]
 
 #: the share of |∇S| at the start that counts where ∇S itself vanishes
 START_SHARE = 1e-2
 #: of |∇S|: a tangential part this small is the rounding of the projection
 ROUNDING = 4 * np.finfo(float).eps
-#: steps, at least, without a smaller gradient or sharpness that count as a floor
+#: steps, at least, without a smaller gradient or objective that count as a floor
 STALL_STEPS = 1000
+#: of |θ|: a gradient flow this close to M is on its way there, however flat the loss
+NEAR_MANIFOLD = 1e-4
+
+
+class Goal(ABC):
+    """Where a run without requested times ends."""
+
+    @abstractmethod
+    def verdict(self, seen: Observation) -> tuple[Status, str] | None:
+        """Return why the path ends here; None where it goes on."""
+
+    @abstractmethod
+    def is_at_rest(self, seen: Observation) -> bool:
+        """Whether float64 cannot tell the velocity from 0.
+
+        A solver that goes on there integrates rounding, and where its steps have grown
+        by orders of magnitude its Newton iteration cannot converge.
+        """
+
+    @abstractmethod
+    def settle(self, point: Array) -> Array:
+        """Return the limit of the path from a point where the goal is reached."""
 
 
 @dataclass(frozen=True)
-class Stationarity:
+class Stationarity(Goal):
     """The rule |grad_M S| <= gtol · max(|∇S|, 1e-2·|∇S(start)|).
 
     Where the flow is no gradient flow: velocity and drift in place of the gradients.
@@ -48,12 +75,13 @@ class Stationarity:
         """Whether a point is stationary."""
         return seen.gradient_norm <= self.gtol * self.reference(seen)
 
-    def is_at_rest(self, seen: Observation) -> bool:
-        """Whether float64 cannot tell the velocity from 0.
+    def verdict(self, seen: Observation) -> tuple[Status, str] | None:
+        return (Status.STATIONARY, self.words(seen)) if self.holds(seen) else None
 
-        A solver that goes on there integrates rounding, and where its steps have grown
-        by orders of magnitude its Newton iteration cannot converge.
-        """
+    def settle(self, point: Array) -> Array:
+        return point
+
+    def is_at_rest(self, seen: Observation) -> bool:
         return bool(seen.gradient_norm <= ROUNDING * seen.full_gradient_norm)
 
     def words(self, seen: Observation) -> str:
@@ -74,6 +102,47 @@ class Stationarity:
         )
 
 
+@dataclass(frozen=True)
+class Arrival(Goal):
+    r"""The rule |r|/σ_min <= reach · |θ|: from there one projection leads to the limit.
+
+    Attributes
+    ----------
+    rest : Stationarity
+        The rule for the gradient, which ends a path that has stopped elsewhere.
+    reach : float
+        The relative distance.
+    project : callable
+        ``point -> point`` on M.
+    """
+
+    rest: Stationarity
+    reach: float
+    project: Callable[[Array], Array]
+
+    def verdict(self, seen: Observation) -> tuple[Status, str] | None:
+        if seen.distance <= self.reach:
+            return Status.STATIONARY, (
+                f"on the zero-loss manifold, projected from |r|/sigma_min = "
+                f"{seen.distance:.1e} |theta|"
+            )
+        if seen.distance > NEAR_MANIFOLD and self.rest.holds(seen):
+            return Status.SPURIOUS, (
+                f"|grad L| = {seen.gradient_norm:.2e} vanishes at loss "
+                f"{seen.loss:.6g}, off the zero-loss manifold, where the Jacobian has "
+                f"sigma_min/sigma_max {seen.rank_margin:.1e}: a critical point with "
+                "loss, a degenerate zero, or an infimum that is not attained. Start "
+                "elsewhere"
+            )
+        return None
+
+    def is_at_rest(self, seen: Observation) -> bool:
+        return self.rest.is_at_rest(seen)
+
+    def settle(self, point: Array) -> Array:
+        return self.project(point)
+
+
 class Floor:
     """Tells when a gradient has stopped falling above its threshold."""
 
@@ -81,18 +150,18 @@ class Floor:
         self, seen: Observation, rtol: float, *, hovers: bool, descends: bool = True
     ) -> None:
         self.hovers, self.descends = hovers, descends
-        self.best, self.sharpness, self.since = seen.gradient_norm, seen.sharpness, 0
+        self.best, self.objective, self.since = seen.gradient_norm, seen.objective, 0
         # off M the sharpness of a drifting path falls too, by as much as the tolerance
         self.smallest_fall = 100.0 * rtol
 
     def reached(self, seen: Observation, path: Path) -> bool:
         """Take note of an accepted step; end the path where nothing falls any more."""
         self.since += 1
-        fall = self.smallest_fall * abs(self.sharpness)
-        lower = self.descends and seen.sharpness < self.sharpness - fall
+        fall = self.smallest_fall * abs(self.objective)
+        lower = self.descends and seen.objective < self.objective - fall
         if seen.gradient_norm < 0.99 * self.best or lower:
             self.best = min(self.best, seen.gradient_norm)
-            self.sharpness, self.since = seen.sharpness, 0
+            self.objective, self.since = seen.objective, 0
         # half the run: an explicit method may need many small steps a per cent
         if self.since < max(STALL_STEPS, path.n_steps // 2):
             return False

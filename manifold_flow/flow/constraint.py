@@ -1,0 +1,151 @@
+"""How the loop sees a flow, what keeps it on its manifold, and where it ends."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from manifold_flow.arrays import as_finite
+from manifold_flow.errors import OffManifoldError, RankDeficientJacobianError
+from manifold_flow.flow.abstract import Flow
+from manifold_flow.linearization import REGULAR_MARGIN, Linearization
+from manifold_flow.manifold import ZeroLossManifold
+from manifold_flow.solvers.path import Constraint, Limits, Observation
+from manifold_flow.solvers.stationarity import Arrival, Goal, Stationarity
+
+__all__ = ["checked_start", "constrain", "goal_of"]
+
+Array = NDArray[np.float64]
+
+#: distance to M from which a projection replaces the rest of a gradient flow, in
+#: √rtol |θ|: both maps are P_T on M to first order, so their ends differ by the
+#: square of it, 1e-4 rtol |θ| times |θ| |D²r|/σ_min(J) (theory notes §2.2)
+REACH = 1e-2
+
+
+def checked_start(flow: Flow, start: ArrayLike) -> Array:
+    """Return the start, after refusing one from which the flow is not defined.
+
+    Parameters
+    ----------
+    flow : Flow
+        What will be followed.
+    start : array, shape (p,)
+        Where from.
+
+    Returns
+    -------
+    array, shape (p,)
+        A copy.
+
+    Raises
+    ------
+    OffManifoldError
+        If the start has loss, unless the flow is free.
+    RankDeficientJacobianError
+        If the start is no regular point, unless the flow is free.
+    """
+    point = as_finite("start", start, 1).copy()
+    here = flow.manifold.linearize(point)
+    if not flow.free:
+        _need_regular_point(flow.manifold, point, here)
+    return point
+
+
+def constrain(flow: Flow, start: Array) -> Constraint:
+    """Return what the loop observes, and what it projects.
+
+    Parameters
+    ----------
+    flow : Flow
+        What is followed.
+    start : array, shape (p,)
+        Where from.
+
+    Returns
+    -------
+    Constraint
+        Without effect if the flow is free.
+    """
+    manifold = flow.manifold
+
+    def observe(point: Array) -> Observation:
+        here = manifold.linearize(point)
+        gradient = flow.steepness(here)
+        return Observation(
+            sharpness=flow.sharpness.value(here),
+            gradient_norm=float(np.linalg.norm(here.tangent_part(gradient))),
+            full_gradient_norm=float(np.linalg.norm(gradient)),
+            residual=float(np.abs(here.residual).max()),
+            sigma_min=float(here.singular_values[-1]),
+            sigma_max=float(here.singular_values[0]),
+        )
+
+    if flow.free:
+        size = float(np.linalg.norm(start))
+        return Constraint.none(lambda point: _seen_off_manifold(flow, point, size))
+    drift = 1e4 * manifold.tolerance(start)
+    return Constraint(
+        observe, manifold.projection, drift, REGULAR_MARGIN, flow.descends
+    )
+
+
+def goal_of(flow: Flow, first: Observation, limits: Limits) -> Goal:
+    """Return where the flow ends when no times are asked for.
+
+    Parameters
+    ----------
+    flow : Flow
+        What is followed.
+    first : Observation
+        What is seen at the start.
+    limits : Limits
+        Tolerances.
+
+    Returns
+    -------
+    Goal
+        A stationary point of the sharpness, or the manifold if the flow is free.
+    """
+    rest = Stationarity(first, limits.gtol, flow.descends)
+    if flow.free:
+        return Arrival(rest, REACH * np.sqrt(limits.rtol), flow.manifold.projection)
+    return rest
+
+
+def _seen_off_manifold(flow: Flow, point: Array, start_size: float) -> Observation:
+    r"""Look at a point with loss.
+
+    Its gradient :math:`J^T (c \circ r)` is compared with that of a point at the
+    distance :math:`|\theta|` from M in the steepest direction.
+    """
+    model, here = flow.manifold.model, flow.manifold.linearize(point)
+    largest, smallest = here.singular_values[0], here.singular_values[-1]
+    size = max(float(np.linalg.norm(point)), start_size)
+    misfit = float(np.linalg.norm(here.residual))
+    within = size * float(smallest)
+    return Observation(
+        sharpness=flow.sharpness.value(here),
+        gradient_norm=float(np.linalg.norm(flow.steepness(here))),
+        full_gradient_norm=float(here.curvatures.max() * largest**2 * size),
+        residual=float(np.abs(here.residual).max()),
+        sigma_min=float(smallest),
+        sigma_max=float(largest),
+        loss=float(model.loss.value(here.residual)),
+        distance=misfit / within if within > 0.0 else np.inf * bool(misfit),
+    )
+
+
+def _need_regular_point(
+    manifold: ZeroLossManifold, point: Array, here: Linearization
+) -> None:
+    violation, tolerance = float(np.abs(here.residual).max()), manifold.tolerance(point)
+    if violation > tolerance:
+        raise OffManifoldError(violation, tolerance)
+    if here.rank_margin < REGULAR_MARGIN:
+        here.multipliers(np.zeros_like(point))  # raises, naming rows, where rank < n
+        raise RankDeficientJacobianError(
+            f"the start is {manifold.regular_point(point)}: a flow needs a regular "
+            "point of the zero-loss set. Start elsewhere.",
+            here.singular_values,
+        )
