@@ -317,6 +317,27 @@ def test_a_start_beside_the_saddles_own_line_goes_on_to_the_manifold():
     assert path.end == pytest.approx([1.0, 1.0], abs=1e-6)
 
 
+def test_a_steep_start_is_no_end():
+    """The gradient falls by fifteen orders on the way; the loss falls as far."""
+    model = MODELS["signed-weighted"]()
+    path = mf.gradient_flow(model, 9.0 * off_manifold(model, seed=0))
+    assert path.status is mf.Status.STATIONARY
+    assert path.loss[0] > 1e10
+    assert path.loss[-1] < 1e-25
+
+
+def test_a_stiff_network_comes_to_the_manifold():
+    """λ_max/λ_min(JJᵀ) is half a million: a small gradient is not yet the end."""
+    rng = np.random.default_rng(0)
+    inputs = rng.standard_normal(5) + 1e-3 * rng.standard_normal((3, 5))
+    inputs /= np.linalg.norm(inputs, axis=1, keepdims=True)
+    model = mf.TwoLayerNetwork(inputs, [0.3, 0.301, 0.299], 4, "cubic")
+    path = mf.gradient_flow(model, off_manifold(model))
+    assert path.status is mf.Status.STATIONARY
+    assert path.rank_margin[-1] ** -2 > 1e5
+    assert relative(mf.limit_map(model, path.points[0]), path.end) < 1e-6
+
+
 def test_a_dead_activation_stops_the_flow():
     """φ = z³ has φ'(0) = 0 (theory notes §1.11): nothing moves from 0."""
     model = two_layer(activation="z**3")

@@ -23,7 +23,7 @@ inputs, targets = mf.datasets.gaussian(n=3, d=3, rng=0)
 model = mf.TwoLayerNetwork(inputs, 4 * targets, width=4, activation="cubic")
 manifold = mf.ZeroLossManifold(model)
 start = np.random.default_rng(0).standard_normal(model.n_params)
-fast_time, slow_time, trace = 5.0, 2.0, mf.HessianTrace()
+fast_time, slow_time, trace = 5.0, 1.5, mf.HessianTrace()
 
 descent = mf.gradient_flow(model, start)
 limit = mf.limit_map(model, start)

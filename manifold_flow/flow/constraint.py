@@ -107,17 +107,17 @@ def goal_of(flow: Flow, first: Observation, limits: Limits) -> Goal:
     Goal
         A stationary point of the sharpness, or the manifold if the flow is free.
     """
-    rest = Stationarity(first, limits.gtol, flow.descends)
     if flow.free:
-        return Arrival(rest, REACH * np.sqrt(limits.rtol), flow.manifold.projection)
-    return rest
+        reach = REACH * np.sqrt(limits.rtol)
+        return Arrival(first, limits.gtol, reach, flow.manifold.projection)
+    return Stationarity(first, limits.gtol, flow.descends)
 
 
 def _seen_off_manifold(flow: Flow, point: Array, start_size: float) -> Observation:
     r"""Look at a point with loss.
 
-    Its gradient :math:`J^T (c \circ r)` is compared with that of a point at the
-    distance :math:`|\theta|` from M in the steepest direction.
+    Its gradient :math:`J^T (c \circ r)` is compared with the largest that residuals of
+    this size can have, :math:`\sigma_{\max}(J) |c \circ r|`.
     """
     model, here = flow.manifold.model, flow.manifold.linearize(point)
     largest, smallest = here.singular_values[0], here.singular_values[-1]
@@ -127,12 +127,15 @@ def _seen_off_manifold(flow: Flow, point: Array, start_size: float) -> Observati
     return Observation(
         sharpness=flow.sharpness.value(here),
         gradient_norm=float(np.linalg.norm(flow.steepness(here))),
-        full_gradient_norm=float(here.curvatures.max() * largest**2 * size),
+        full_gradient_norm=float(
+            largest * np.linalg.norm(here.curvatures * here.residual)
+        ),
         residual=float(np.abs(here.residual).max()),
         sigma_min=float(smallest),
         sigma_max=float(largest),
         loss=float(model.loss.value(here.residual)),
-        distance=misfit / within if within > 0.0 else np.inf * bool(misfit),
+        distance=misfit / within if within > 0.0 else (np.inf if misfit else 0.0),
+        residual_scale=max(1.0, float(largest) * size),
     )
 
 

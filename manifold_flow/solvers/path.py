@@ -35,6 +35,8 @@ class Observation:
         L, where a path has any; then the gradients are those of L.
     distance : float
         |r|/σ_min, a bound on the distance to M near it, relative to the size of θ.
+    residual_scale : float
+        What rounding of a residual is relative to.
     """
 
     sharpness: float
@@ -45,6 +47,7 @@ class Observation:
     sigma_max: float
     loss: float | None = None
     distance: float = 0.0
+    residual_scale: float = 1.0
 
     @property
     def objective(self) -> float:

@@ -24,6 +24,8 @@ ROUNDING = 4 * np.finfo(float).eps
 STALL_STEPS = 1000
 #: of |θ|: a gradient flow this close to M is on its way there, however flat the loss
 NEAR_MANIFOLD = 1e-4
+#: of the scale of its rounding: a residual that Gauss-Newton would accept as zero
+VANISHED = 1e-12
 
 
 class Goal(ABC):
@@ -106,17 +108,23 @@ class Stationarity(Goal):
 class Arrival(Goal):
     r"""The rule |r|/σ_min <= reach · |θ|: from there one projection leads to the limit.
 
+    Elsewhere a path is at rest where ∇L = Jᵀ(c∘r) vanishes by cancellation, or because
+    J does while the loss stays, or where r vanishes with J and no zero is near.
+
     Attributes
     ----------
-    rest : Stationarity
-        The rule for the gradient, which ends a path that has stopped elsewhere.
+    start : Observation
+        What was seen at the start.
+    gtol : float
+        The share of a gradient that counts as none.
     reach : float
         The relative distance.
     project : callable
         ``point -> point`` on M.
     """
 
-    rest: Stationarity
+    start: Observation
+    gtol: float
     reach: float
     project: Callable[[Array], Array]
 
@@ -126,7 +134,7 @@ class Arrival(Goal):
                 f"on the zero-loss manifold, projected from |r|/sigma_min = "
                 f"{seen.distance:.1e} |theta|"
             )
-        if seen.distance > NEAR_MANIFOLD and self.rest.holds(seen):
+        if seen.distance > NEAR_MANIFOLD and self._rests(seen):
             return Status.SPURIOUS, (
                 f"|grad L| = {seen.gradient_norm:.2e} vanishes at loss "
                 f"{seen.loss:.6g}, off the zero-loss manifold, where the Jacobian has "
@@ -137,10 +145,28 @@ class Arrival(Goal):
         return None
 
     def is_at_rest(self, seen: Observation) -> bool:
-        return self.rest.is_at_rest(seen)
+        cancels = seen.gradient_norm <= ROUNDING * seen.full_gradient_norm
+        return bool(cancels or seen.residual <= ROUNDING * seen.residual_scale)
 
     def settle(self, point: Array) -> Array:
         return self.project(point)
+
+    def _rests(self, seen: Observation) -> bool:
+        cancels = seen.gradient_norm <= self.gtol * seen.full_gradient_norm
+        vanished = seen.residual <= VANISHED * seen.residual_scale
+        return cancels or vanished or self._is_dead(seen)
+
+    def _is_dead(self, seen: Observation) -> bool:
+        """Whether the gradient has vanished, and the loss by far less.
+
+        Next to M the loss falls like the square of the gradient, and from a steep start
+        about as fast as the gradient; only a Jacobian that vanishes leaves it behind.
+        """
+        if not (seen.loss and self.start.loss and self.start.gradient_norm):
+            return False
+        gradient = seen.gradient_norm / self.start.gradient_norm
+        stayed = seen.loss >= np.sqrt(gradient) * self.start.loss
+        return gradient <= self.gtol and bool(stayed)
 
 
 class Floor:
