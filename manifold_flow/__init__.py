@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from manifold_flow import bounds, datasets, errors, references
     from manifold_flow.activations import Activation
     from manifold_flow.flow import Flow, LimitingFlow, integrate
-    from manifold_flow.limits import limiting_flow
+    from manifold_flow.limits import (
+        LimitingDiffusion,
+        integrate_sde,
+        limit_map_hessian,
+        limiting_flow,
+    )
     from manifold_flow.linearization import Linearization, RegularPoint
     from manifold_flow.loss import SquaredLoss
     from manifold_flow.manifold import ZeroLossManifold
@@ -64,6 +69,9 @@ __all__ = [
     "LabelNoiseSGD",
     "simulate",
     "limiting_flow",
+    "LimitingDiffusion",
+    "integrate_sde",
+    "limit_map_hessian",
     # results and exact answers
     "Trajectory",
     "Status",
@@ -98,6 +106,9 @@ _HOME = {
     "LabelNoiseSGD": "optimizers",
     "simulate": "optimizers",
     "limiting_flow": "limits",
+    "LimitingDiffusion": "limits",
+    "integrate_sde": "limits",
+    "limit_map_hessian": "limits",
     "Trajectory": "trajectory",
     "Status": "trajectory",
     "load": "trajectory",

@@ -8,19 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.arrays import as_finite
 from manifold_flow.checks import count, positive, slow_times
 from manifold_flow.errors import (
     CallbackError,
     DataError,
     IntegrationError,
     Interrupted,
-    OffManifoldError,
-    RankDeficientJacobianError,
     require,
     suggest_keywords,
 )
 from manifold_flow.flow.abstract import Flow
+from manifold_flow.flow.start import regular_start
 from manifold_flow.growth import Growth
 from manifold_flow.linearization import REGULAR_MARGIN
 from manifold_flow.manifold import ZeroLossManifold
@@ -118,7 +116,7 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     ('STATIONARY', [2.0, 0.0])
     """
     require("flow", flow, Flow, "Optimizers run in mf.simulate().")
-    start = _checked_start(flow.manifold, start)
+    start = regular_start(flow.manifold, start)
     asked = None if times is None else slow_times(times)
     limits = Limits(rtol, atol, gtol, max_step, first_step, max_steps, time_limit)
     _check_limits(limits)
@@ -192,22 +190,6 @@ def _constraint(flow: Flow, start: Array) -> Constraint:
 
     drift = 1e4 * manifold.tolerance(start)
     return Constraint(observe, manifold.projection, drift, REGULAR_MARGIN)
-
-
-def _checked_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
-    point = as_finite("start", start, 1).copy()
-    here = manifold.linearize(point)
-    violation, tolerance = float(np.abs(here.residual).max()), manifold.tolerance(point)
-    if violation > tolerance:
-        raise OffManifoldError(violation, tolerance)
-    if here.rank_margin < REGULAR_MARGIN:
-        here.multipliers(np.zeros_like(point))  # raises, naming rows, where rank < n
-        raise RankDeficientJacobianError(
-            f"the start is {manifold.regular_point(point)}: a flow needs a regular "
-            "point of the zero-loss set. Start elsewhere.",
-            here.singular_values,
-        )
-    return point
 
 
 def _check_limits(limits: Limits) -> None:
