@@ -25,10 +25,13 @@ if TYPE_CHECKING:
         limit_map,
     )
     from manifold_flow.limits import (
+        LimitingDiffusion,
         Schedule,
         TrackingStep,
         finite_step_flow,
+        integrate_sde,
         largest_tracking_step,
+        limit_map_hessian,
         limiting_flow,
         schedule,
     )
@@ -106,6 +109,9 @@ __all__ = [
     "TrackingStep",
     "schedule",
     "Schedule",
+    "LimitingDiffusion",
+    "integrate_sde",
+    "limit_map_hessian",
     # results and exact answers
     "Trajectory",
     "Status",
@@ -156,6 +162,9 @@ _HOME = {
     "TrackingStep": "limits",
     "schedule": "limits",
     "Schedule": "limits",
+    "LimitingDiffusion": "limits",
+    "integrate_sde": "limits",
+    "limit_map_hessian": "limits",
     "Trajectory": "trajectory",
     "Status": "trajectory",
     "load": "trajectory",

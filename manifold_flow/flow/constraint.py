@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_finite
-from manifold_flow.errors import OffManifoldError, RankDeficientJacobianError
 from manifold_flow.flow.abstract import Flow
-from manifold_flow.linearization import REGULAR_MARGIN, Linearization
-from manifold_flow.manifold import ZeroLossManifold
+from manifold_flow.flow.start import regular_start
+from manifold_flow.linearization import REGULAR_MARGIN
 from manifold_flow.solvers.path import Constraint, Limits, Observation
 from manifold_flow.solvers.stationarity import Arrival, Goal, Stationarity
 
@@ -45,10 +44,10 @@ def checked_start(flow: Flow, start: ArrayLike) -> Array:
     RankDeficientJacobianError
         If the start is no regular point, unless the flow is free.
     """
-    point = as_finite("start", start, 1).copy()
-    here = flow.manifold.linearize(point)
     if not flow.free:
-        _need_regular_point(flow.manifold, point, here)
+        return regular_start(flow.manifold, start)
+    point = as_finite("start", start, 1).copy()
+    flow.manifold.linearize(point)  # refuses what has no geometry
     return point
 
 
@@ -137,18 +136,3 @@ def _seen_off_manifold(flow: Flow, point: Array, start_size: float) -> Observati
         distance=misfit / within if within > 0.0 else (np.inf if misfit else 0.0),
         residual_scale=max(1.0, float(largest) * size),
     )
-
-
-def _need_regular_point(
-    manifold: ZeroLossManifold, point: Array, here: Linearization
-) -> None:
-    violation, tolerance = float(np.abs(here.residual).max()), manifold.tolerance(point)
-    if violation > tolerance:
-        raise OffManifoldError(violation, tolerance)
-    if here.rank_margin < REGULAR_MARGIN:
-        here.multipliers(np.zeros_like(point))  # raises, naming rows, where rank < n
-        raise RankDeficientJacobianError(
-            f"the start is {manifold.regular_point(point)}: a flow needs a regular "
-            "point of the zero-loss set. Start elsewhere.",
-            here.singular_values,
-        )
