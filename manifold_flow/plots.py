@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "new_axes",
+    "plot_convergence",
     "plot_ensemble",
     "plot_features",
     "plot_gap",
@@ -325,6 +326,58 @@ def plot_ensemble(
         inset.set_title("minus the flow; grey: single runs", fontsize="small")
         inset.tick_params(labelsize="small")
     ax.legend(loc="upper right")
+    return ax
+
+
+def plot_convergence(
+    learning_rates: Array,
+    distances: Array,
+    standard_errors: Array,
+    *,
+    label: str = "algorithm",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the distance from the flow against the learning rate, on log-log axes.
+
+    Parameters
+    ----------
+    learning_rates : array, shape (L,)
+        Step sizes.
+    distances : array, shape (L,)
+        Largest distance from the flow over the times of a run.
+    standard_errors : array, shape (L,)
+        Of the distances; bars are 95 % intervals.
+    label : str
+        What was measured.
+    ax : matplotlib Axes, optional
+        Where to draw.
+
+    Returns
+    -------
+    matplotlib Axes
+        With a line of slope 1 through the smallest learning rate.
+    """
+    ax = new_axes() if ax is None else ax
+    ax.set(xscale="log", yscale="log")
+    # the part of a bar below 0 has no place on a logarithmic axis
+    low = np.minimum(1.96 * standard_errors, 0.99 * distances)
+    ax.errorbar(
+        learning_rates,
+        distances,
+        yerr=(low, 1.96 * standard_errors),
+        color=VERMILION,
+        marker="o",
+        ls="--",
+        capsize=3,
+        label=label,
+    )
+    finest = int(np.argmin(learning_rates))
+    line = distances[finest] * learning_rates / learning_rates[finest]
+    ax.plot(learning_rates, line, color=BLUE, label=r"proportional to $\eta$")
+    ax.set_xticks(learning_rates, [f"{rate:g}" for rate in learning_rates])
+    ax.minorticks_off()
+    ax.set(xlabel=r"learning rate  $\eta$", ylabel="largest distance from the flow")
+    ax.legend(loc="upper left")
     return ax
 
 

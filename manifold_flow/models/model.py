@@ -53,11 +53,11 @@ class Model(ABC):
 
     @abstractmethod
     def residual(self, params: Array) -> Array:
-        """Return the residuals, shape (n,)."""
+        """Return the residuals, shape (..., n) for params (..., p)."""
 
     @abstractmethod
     def jacobian(self, params: Array) -> Array:
-        """Return J, shape (n, p), with J[i, j] = ∂residual[i]/∂params[j]."""
+        """Return J, shape (..., n, p), with J[i, j] = ∂residual[i]/∂params[j]."""
 
     @abstractmethod
     def contracted_hessian(self, params: Array, directions: Array) -> Array:

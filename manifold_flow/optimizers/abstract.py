@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
+from manifold_flow.linearization import Linearization
 from manifold_flow.models.model import Model
 
 __all__ = ["Optimizer"]
@@ -24,6 +25,7 @@ class Optimizer(ABC):
     """
 
     model: Model
+    learning_rate: float
 
     @property
     @abstractmethod
@@ -37,3 +39,11 @@ class Optimizer(ABC):
     @abstractmethod
     def on(self, model: Model) -> Optimizer:
         """Return the same optimizer on another model (the reduced one)."""
+
+    @abstractmethod
+    def with_learning_rate(self, learning_rate: float) -> Optimizer:
+        """Return the same optimizer with another step."""
+
+    @abstractmethod
+    def stability(self, here: Linearization) -> float:
+        """Return the largest stable learning rate at a point of M."""

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from manifold_flow.checks import count, number, representable
 from manifold_flow.errors import DataError, UnknownNameError, require, suggests_keywords
+from manifold_flow.fluctuations import stability_threshold
+from manifold_flow.linearization import Linearization
 from manifold_flow.models.model import Model
 from manifold_flow.optimizers.abstract import Optimizer
 
@@ -88,6 +90,14 @@ class LabelNoiseSGD(Optimizer):
 
     def on(self, model: Model) -> LabelNoiseSGD:
         return replace(self, model=model)
+
+    def with_learning_rate(self, learning_rate: float) -> LabelNoiseSGD:
+        return replace(self, learning_rate=learning_rate)
+
+    def stability(self, here: Linearization) -> float:
+        n, size = self.model.n_residuals, self.batch_size
+        overlap = (n - size) / (size * (n - 1)) if n > 1 else 0.0
+        return stability_threshold(here, overlap)
 
     def _draw_samples(self, replicas: int, rng: np.random.Generator) -> Indices:
         n, size = self.model.n_residuals, (replicas, self.batch_size)
