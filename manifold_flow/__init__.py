@@ -14,6 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from manifold_flow import bounds, datasets, errors, references
     from manifold_flow.activations import Activation
+    from manifold_flow.comparison import (
+        Comparison,
+        compare,
+        convergence_order,
+        deviation,
+    )
     from manifold_flow.flow import Flow, LimitingFlow, integrate
     from manifold_flow.limits import limiting_flow
     from manifold_flow.linearization import Linearization, RegularPoint
@@ -64,6 +70,11 @@ __all__ = [
     "LabelNoiseSGD",
     "simulate",
     "limiting_flow",
+    # the one beside the other
+    "compare",
+    "Comparison",
+    "deviation",
+    "convergence_order",
     # results and exact answers
     "Trajectory",
     "Status",
@@ -98,6 +109,10 @@ _HOME = {
     "LabelNoiseSGD": "optimizers",
     "simulate": "optimizers",
     "limiting_flow": "limits",
+    "compare": "comparison",
+    "Comparison": "comparison",
+    "deviation": "comparison",
+    "convergence_order": "comparison",
     "Trajectory": "trajectory",
     "Status": "trajectory",
     "load": "trajectory",

@@ -26,6 +26,7 @@ __all__ = [
     "plot_gap",
     "plot_path",
     "plot_singular_values",
+    "png",
     "png_base64",
 ]
 
@@ -70,11 +71,16 @@ def new_axes(size: tuple[float, float] = (6.4, 4.2)) -> Axes:
         return figure.add_subplot()
 
 
-def png_base64(axes: Axes) -> str:
-    """Return the figure of some axes as a base64 PNG for a self-contained page."""
+def png(axes: Axes) -> bytes:
+    """Return the figure of some axes as the content of a PNG file."""
     buffer = io.BytesIO()
     axes.figure.figure.savefig(buffer, format="png", dpi=144)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    return buffer.getvalue()
+
+
+def png_base64(axes: Axes) -> str:
+    """Return the figure of some axes as a base64 PNG for a self-contained page."""
+    return base64.b64encode(png(axes)).decode("ascii")
 
 
 def plot_path(path: Trajectory, *, ax: Axes | None = None) -> Axes:

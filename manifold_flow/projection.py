@@ -17,6 +17,7 @@ from manifold_flow.models.model import Model
 __all__ = ["gauss_newton", "gauss_newton_of_all", "residual_scale"]
 
 Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 Log = list[tuple[int, float, float]]
 
 MAX_ITERATIONS = 100
@@ -121,7 +122,7 @@ def gauss_newton_of_all(model: Model, points: Array) -> Array:
     return ends
 
 
-def _full_step(model: Model, points: Array) -> tuple[Array, Array, Array]:
+def _full_step(model: Model, points: Array) -> tuple[Array, Array, Flags]:
     """Return J⁺r (R, p), the norm of r (R,), and where r is 0 to rounding (R,)."""
     with np.errstate(all="ignore"):
         residual, jacobian = model.residual(points), model.jacobian(points)

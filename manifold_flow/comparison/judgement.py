@@ -94,7 +94,7 @@ class Evidence:
 
     @property
     def replicas_needed(self) -> int:
-        """How many replicas would resolve order and rate; those there are, if enough."""
+        """How many replicas would resolve order and rate, no fewer than there are."""
         wanted = [self.order.half_width / RESOLVED]
         if self.predicted != 0.0:
             wanted.append(self.rate_noise / (LEFT_OF_RATE * abs(self.predicted)))

@@ -129,8 +129,9 @@ class Curve:
         first = self._first
         if np.ptp(first(first.x)) <= FLAT * abs(first(0.0)):
             raise DataError(
-                f"the start is stationary: along the flow its sharpness {first(0.0):.6g}"
-                " does not change, so there is no motion to compare. Start elsewhere."
+                "the start is stationary: along the flow its sharpness "
+                f"{first(0.0):.6g} does not change, so there is no motion to compare. "
+                "Start elsewhere."
             )
 
     @property

@@ -127,7 +127,7 @@ def convergence_order(
     Examples
     --------
     >>> print(convergence_order([0.4, 0.2, 0.1], [0.8, 0.4, 0.2], [0.01, 0.01, 0.01]))
-    1.000 (95 %: 0.966 to 1.036)
+    1.000 (95 %: 0.944 to 1.058)
     """
     steps = as_finite("step_sizes", step_sizes, 1)
     signed = as_finite("errors", errors, 1)

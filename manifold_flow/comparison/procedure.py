@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_finite
 from manifold_flow.checks import Rng, count, generator, positive, representable
-from manifold_flow.comparison.comparison import Comparison
 from manifold_flow.comparison.measurement import Curve, measured
+from manifold_flow.comparison.result import Comparison
 from manifold_flow.comparison.starts import displaced, independent_runs
 from manifold_flow.errors import DataError, StabilityError, require, suggest_keywords
 from manifold_flow.flow import Flow
@@ -107,7 +107,11 @@ def compare(  # noqa: PLR0913  # simulate's keywords beside the limit's
     >>> model = mf.DiagonalLinearNetwork([[1.0, 1.0]], [1.0])
     >>> sgd = mf.LabelNoiseSGD(model, learning_rate=0.04, noise_std=0.5)
     >>> found = mf.compare(
-    ...     sgd, mf.ZeroLossManifold(model), [1.0, 0.5, 0.5, 0.0], replicas=256, rng=0
+    ...     sgd,
+    ...     mf.ZeroLossManifold(model),
+    ...     [1.0, 0.5, 0.5, 0.0],
+    ...     slow_time=0.5,
+    ...     rng=0,
     ... )
     >>> found.verdict.name, found.rate_predicted
     ('HOLDS', 0.0625)
@@ -229,7 +233,7 @@ def _refuse_too_many(
             else f"time_limit = {time_limit:g} s"
         )
         raise DataError(
-            f"reaching the slow time takes {total} steps in all, about {seconds:.3g} s "
-            f"here, and {budget}. Steps grow as 1/eta^2 and faster: use larger learning "
-            "rates or a shorter slow_time, or raise the budget."
+            f"reaching the slow time takes {total} steps in all, about {seconds:.3g} "
+            f"s here, and {budget}. Steps grow as 1/eta^2 and faster: use larger "
+            "learning rates or a shorter slow_time, or raise the budget."
         )
