@@ -14,14 +14,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from manifold_flow import bounds, datasets, errors, references
     from manifold_flow.activations import Activation
+    from manifold_flow.batches import Batches
     from manifold_flow.comparison import (
         Comparison,
         compare,
         convergence_order,
         deviation,
     )
-    from manifold_flow.flow import Flow, LimitingFlow, integrate
-    from manifold_flow.limits import limiting_flow
+    from manifold_flow.flow import DriftFlow, Flow, LimitingFlow, integrate
+    from manifold_flow.limits import (
+        Schedule,
+        TrackingStep,
+        finite_step_flow,
+        largest_tracking_step,
+        limiting_flow,
+        schedule,
+    )
     from manifold_flow.linearization import Linearization, RegularPoint
     from manifold_flow.loss import SquaredLoss
     from manifold_flow.manifold import ZeroLossManifold
@@ -32,9 +40,19 @@ if TYPE_CHECKING:
         Model,
         TwoLayerNetwork,
     )
-    from manifold_flow.optimizers import LabelNoiseSGD, Optimizer, simulate
+    from manifold_flow.optimizers import (
+        SAM,
+        GradientDescent,
+        LabelNoiseSGD,
+        MinibatchSGD,
+        NormalizedGD,
+        Optimizer,
+        simulate,
+    )
     from manifold_flow.sharpness import (
+        FiniteStepTrace,
         HessianLogPseudoDeterminant,
+        HessianLogTopEigenvalue,
         HessianTopEigenvalue,
         HessianTrace,
         Sharpness,
@@ -60,16 +78,29 @@ __all__ = [
     "Sharpness",
     "HessianTrace",
     "HessianTopEigenvalue",
+    "HessianLogTopEigenvalue",
     "HessianLogPseudoDeterminant",
+    "FiniteStepTrace",
     "stochastic_trace",
     # what moves
     "Flow",
     "LimitingFlow",
+    "DriftFlow",
     "integrate",
     "Optimizer",
+    "Batches",
+    "GradientDescent",
+    "MinibatchSGD",
     "LabelNoiseSGD",
+    "SAM",
+    "NormalizedGD",
     "simulate",
     "limiting_flow",
+    "finite_step_flow",
+    "largest_tracking_step",
+    "TrackingStep",
+    "schedule",
+    "Schedule",
     # the one beside the other
     "compare",
     "Comparison",
@@ -100,15 +131,28 @@ _HOME = {
     "Sharpness": "sharpness",
     "HessianTrace": "sharpness",
     "HessianTopEigenvalue": "sharpness",
+    "HessianLogTopEigenvalue": "sharpness",
     "HessianLogPseudoDeterminant": "sharpness",
+    "FiniteStepTrace": "sharpness",
     "stochastic_trace": "sharpness",
     "Flow": "flow",
     "LimitingFlow": "flow",
+    "DriftFlow": "flow",
     "integrate": "flow",
     "Optimizer": "optimizers",
+    "Batches": "batches",
+    "GradientDescent": "optimizers",
+    "MinibatchSGD": "optimizers",
     "LabelNoiseSGD": "optimizers",
+    "SAM": "optimizers",
+    "NormalizedGD": "optimizers",
     "simulate": "optimizers",
     "limiting_flow": "limits",
+    "finite_step_flow": "limits",
+    "largest_tracking_step": "limits",
+    "TrackingStep": "limits",
+    "schedule": "limits",
+    "Schedule": "limits",
     "compare": "comparison",
     "Comparison": "comparison",
     "deviation": "comparison",

@@ -43,9 +43,9 @@ class Trajectory:
     message : str
         The same with its numbers.
     sharpness, gradient_norm, residual, rank_margin : array, shape (T,), or None
-        Along the path: S, the norm of the Riemannian gradient, max |r_i| and
-        σ_min(J)/σ_max(J).  Where a run has replicas, or no sharpness, those that
-        have no meaning are None.
+        Along the path: S, the norm of the Riemannian gradient (of the velocity, where
+        a flow is no gradient flow), max |r_i| and σ_min(J)/σ_max(J).  Where a run has
+        replicas, or no sharpness, those that have no meaning are None.
     n_evaluations : int
         Velocities evaluated, or steps taken.
     n_steps : int

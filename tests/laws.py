@@ -91,27 +91,38 @@ class ModelLaws:
         assert relative(got, expected) < 1e-7
 
     def test_gradient_of_all_samples_is_that_of_the_loss(self, model, params):
-        everything = np.arange(model.n_residuals)[None]
-        got = model.sample_gradient(
-            params[None], everything, np.zeros(everything.shape)
+        expected = np.array(
+            [central(model.loss_value, params, e) for e in np.eye(model.n_params)]
         )
-        expected = [
-            central(model.loss_value, params, e) for e in np.eye(model.n_params)
-        ]
-        assert relative(got[0], np.array(expected)) < 1e-8
+        everything = np.arange(model.n_residuals)[None]
+        assert relative(model.sample_gradient(params[None])[0], expected) < 1e-8
+        drawn = model.sample_gradient(params[None], everything)[0]
+        assert relative(drawn, expected) < 1e-8
 
-    def test_sample_gradient_matches_a_double_loop(self, model, rng):
+    @pytest.mark.parametrize("drawn", [1, 3, None])
+    @pytest.mark.parametrize("noisy", [False, True])
+    def test_sample_gradient_matches_a_double_loop(self, model, rng, drawn, noisy):
         params = 0.5 * rng.standard_normal((3, model.n_params))
-        samples = rng.integers(model.n_residuals, size=(3, 2))
-        noise = rng.standard_normal((3, 2))
+        taken = model.n_residuals if drawn is None else drawn
+        every = np.tile(np.arange(model.n_residuals), (3, 1))
+        some = rng.integers(model.n_residuals, size=(3, taken))
+        samples = every if drawn is None else some
+        noise = noisy * rng.standard_normal((3, taken))
         expected = np.zeros_like(params)
         for r in range(3):
-            for b in range(2):
+            for b in range(taken):
                 s = samples[r, b]
                 error = model.residual(params[r])[s] - noise[r, b]
                 row = model.jacobian(params[r])[s]
-                expected[r] += model.loss.curvatures[s] * error * row
-        assert relative(model.sample_gradient(params, samples, noise), expected) < 1e-12
+                share = model.n_residuals / taken
+                expected[r] += share * model.loss.curvatures[s] * error * row
+        kept = params.copy()
+        got = model.sample_gradient(
+            params, None if drawn is None else samples, noise if noisy else None
+        )
+        assert relative(got, expected) < 1e-12
+        assert np.array_equal(params, kept)
+        assert not np.shares_memory(got, params)
 
     def test_unflatten_keeps_every_number(self, model, params):
         parts = [part.ravel() for part in model.unflatten(params).values()]

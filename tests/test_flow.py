@@ -593,8 +593,8 @@ def test_names_that_are_nearly_right(flow, start):
         mf.integrate(flow, start, rol=1e-3)
     with pytest.raises(ShapeError):
         mf.integrate(flow, start[:-1])
-    with pytest.raises(DataError, match="positive rate"):
-        mf.LimitingFlow(flow.manifold, mf.HessianTrace(), rate=0.0)
+    with pytest.raises(DataError, match="below 0 moves uphill"):
+        mf.LimitingFlow(flow.manifold, mf.HessianTrace(), rate=-1.0)
 
 
 def test_integer_starts_are_promoted():

@@ -91,14 +91,13 @@ def sharpness_after_projection(
 
 
 @singledispatch
-def _clock(flow: Flow) -> tuple[Flow, float]:
-    """Return the flow at unit rate, and its rate; other flows are their own unit."""
-    return flow, 1.0
+def _at_unit_rate(flow: Flow) -> Flow:
+    return flow
 
 
-@_clock.register
-def _of_limiting_flow(flow: LimitingFlow) -> tuple[Flow, float]:
-    return replace(flow, rate=1.0), flow.rate
+@_at_unit_rate.register
+def _limiting_flow_at_unit_rate(flow: LimitingFlow) -> Flow:
+    return replace(flow, rate=1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,19 +133,14 @@ class Curve:
                 "Start elsewhere."
             )
 
-    @property
-    def rate(self) -> float:
-        """Rate of the flow."""
-        return _clock(self.flow)[1]
-
     @cached_property
     def _first(self) -> CubicSpline:
-        return self._until(2.0 * (self.rate or 1.0) * self.slow_time)
+        return self._until(2.0 * (self.flow.rate or 1.0) * self.slow_time)
 
     def _until(self, end: float) -> CubicSpline:
         """Interpolate the flow at unit rate; to its edge where it has one."""
         times = np.concatenate([[0.0], np.geomspace(1e-4 * end, end, CURVE_POINTS)])
-        path = integrate(_clock(self.flow)[0], self.start, times, progress=False)
+        path = integrate(_at_unit_rate(self.flow), self.start, times, progress=False)
         return CubicSpline(path.times, path.sharpness)
 
     def reference(self, times: Array) -> Trajectory:

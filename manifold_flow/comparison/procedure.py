@@ -135,22 +135,29 @@ def compare(  # noqa: PLR0913  # simulate's keywords beside the limit's
     curve = Curve(tested, begin, slow_time)
     times, between = _grid([slow_time / run.time_per_step for run in runs], slow_time)
     replicas = independent_runs(optimizer, replicas)
-    _refuse_too_many(runs, begin, times * between, replicas, max_steps, time_limit)
+    starts = [
+        displaced(run, manifold, begin, replicas, source)
+        for run, source in zip(runs, chance[1:], strict=True)
+    ]
+    _refuse_too_many(runs[-1], starts[-1], times * between, max_steps, time_limit)
     ensembles = []
-    for run, every, source in zip(runs, between, chance[1:], strict=True):
+    for run, first, every, source in zip(
+        runs, starts, between, chance[1:], strict=True
+    ):
         path = simulate(
             run,
-            displaced(run, manifold, begin, replicas, source),
+            first,
             int(times * every),
             every=int(every),
             rng=source,
             progress=progress,
+            force=True,  # asked above, of the start on M
         )
         ensembles.append(measured(path, curve, run.learning_rate))
     model = optimizer.model
     return Comparison(
         ensembles=tuple(ensembles),
-        rate_predicted=curve.rate,
+        rate_predicted=tested.rate,
         optimizer=repr(runs[-1]),
         flow=repr(tested),
         model=repr(model),
@@ -211,10 +218,9 @@ def _grid(n_steps: list[float], slow_time: float) -> tuple[int, NDArray[np.intp]
 
 
 def _refuse_too_many(
-    runs: list[Optimizer],
-    start: Array,
+    run: Optimizer,
+    starts: Array,
     n_steps: NDArray[np.intp],
-    replicas: int,
     max_steps: int,
     time_limit: float | None,
 ) -> None:
@@ -222,9 +228,7 @@ def _refuse_too_many(
     total = int(n_steps.sum())
     if total <= max_steps and time_limit is None:
         return
-    timed = simulate(
-        runs[-1], start, TIMED_STEPS, replicas=replicas, rng=0, progress=False
-    )
+    timed = simulate(run, starts, TIMED_STEPS, rng=0, progress=False, force=True)
     seconds = total * timed.seconds / TIMED_STEPS
     if total > max_steps or seconds > positive("time_limit", time_limit):
         budget = (

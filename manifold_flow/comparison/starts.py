@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import singledispatch
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,21 +12,17 @@ __all__ = ["displaced", "independent_runs"]
 
 Array = NDArray[np.float64]
 
-
-@singledispatch
-def _distance(optimizer: Optimizer) -> float:
-    """Return how far from M an optimizer that rests on it starts; 0 for others."""
-    return 0.0
+#: more starts of a deterministic optimizer only repeat what it does
+MOST_STARTS = 16
 
 
-@singledispatch
 def independent_runs(optimizer: Optimizer, replicas: int) -> int:
-    """Return how many replicas differ by more than where they start.
+    """Return how many replicas there are to be: at most 16 without randomness.
 
     Parameters
     ----------
     optimizer : Optimizer
-        Deterministic ones need no more than 16.
+        Deterministic if it has neither batches nor label noise.
     replicas : int
         As asked for.
 
@@ -37,7 +31,8 @@ def independent_runs(optimizer: Optimizer, replicas: int) -> int:
     int
         As many, or 16.
     """
-    return replicas
+    deterministic = optimizer.batches.are_full and optimizer.label_noise is None
+    return min(replicas, MOST_STARTS) if deterministic else replicas
 
 
 def displaced(
@@ -49,9 +44,9 @@ def displaced(
 ) -> Array:
     """Return the starts of replicas, shape (R, p).
 
-    An optimizer whose every step follows a gradient rests on M; it starts at a distance
-    of the size it keeps from M by itself, in random normal directions, so that the
-    projected start moves at second order only.
+    Without label noise an optimizer rests on M, or has no direction there.  It starts
+    beside M, in random normal directions, at the root of its slow time per step;
+    projected on M that is the same start to first order.
 
     Parameters
     ----------
@@ -72,9 +67,9 @@ def displaced(
         The starts.
     """
     starts = np.tile(start, (replicas, 1))
-    distance = _distance(optimizer)
-    if distance == 0.0:
+    if optimizer.label_noise is not None:
         return starts
     normal = rng.standard_normal((replicas, manifold.model.n_residuals))
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    distance = np.sqrt(optimizer.time_per_step)
     return starts + distance * normal @ manifold.normal_basis(start)

@@ -61,7 +61,9 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     SciPy integrates in the reduced coordinates of the model, the manifold projects the
     points that are kept.  Without ``times`` the flow is followed until
     :math:`|\mathrm{grad}_M S| \le` gtol :math:`\cdot \max(|\nabla S|, 10^{-2}|\nabla
-    S(\text{start})|)`.
+    S(\text{start})|)`; for a :class:`manifold_flow.DriftFlow`, which is no gradient
+    flow and need not come to rest, until its velocity is that small beside its drift
+    before projection.
 
     Parameters
     ----------
@@ -99,6 +101,8 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
 
     Raises
     ------
+    DataError
+        Without times, if the flow has rate or noise 0 and stands still.
     OffManifoldError
         If the start has loss.
     RankDeficientJacobianError
@@ -120,6 +124,11 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     require("flow", flow, Flow, "Optimizers run in mf.simulate().")
     start = _checked_start(flow.manifold, start)
     asked = None if times is None else slow_times(times)
+    if asked is None and not flow.moves:
+        raise DataError(
+            f"{flow!r}: the flow stands still, so it comes to no end of its own. Pass "
+            "times=[...] to see it rest, or take an optimizer with noise on the labels."
+        )
     limits = Limits(rtol, atol, gtol, max_step, first_step, max_steps, time_limit)
     _check_limits(limits)
     reduction = flow.manifold.model.reduction()
@@ -180,7 +189,7 @@ def _constraint(flow: Flow, start: Array) -> Constraint:
 
     def observe(point: Array) -> Observation:
         here = manifold.linearize(point)
-        gradient = flow.sharpness.gradient(here)
+        gradient = flow.steepness(here)
         return Observation(
             sharpness=flow.sharpness.value(here),
             gradient_norm=float(np.linalg.norm(here.tangent_part(gradient))),
@@ -191,7 +200,9 @@ def _constraint(flow: Flow, start: Array) -> Constraint:
         )
 
     drift = 1e4 * manifold.tolerance(start)
-    return Constraint(observe, manifold.projection, drift, REGULAR_MARGIN)
+    return Constraint(
+        observe, manifold.projection, drift, REGULAR_MARGIN, flow.descends
+    )
 
 
 def _checked_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:

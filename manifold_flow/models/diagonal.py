@@ -105,14 +105,27 @@ class DiagonalLinearNetwork(Model):
     ) -> Array:
         return np.zeros(self.n_params)
 
-    def sample_gradient(self, params: Array, samples: Indices, noise: Array) -> Array:
-        rows = self.inputs[samples]
-        outputs = (rows @ self.weights(params)[:, :, None])[:, :, 0]
-        pulls = self.loss.curvatures[samples] * (
-            outputs - self.targets[samples] - noise
-        )
-        by_feature = (pulls[:, None, :] @ rows)[:, 0, :]
-        return 2.0 * np.tile(by_feature, 2) * self._signed(params)
+    def sample_gradient(
+        self,
+        params: Array,
+        drawn: Indices | None = None,
+        noise: Array | None = None,
+    ) -> Array:
+        u, v = params[:, : self.n_features], params[:, self.n_features :]
+        weights = u * u - v * v
+        if drawn is None:
+            errors = weights @ self.inputs.T - self.targets
+        else:
+            rows = self.inputs[drawn]
+            errors = np.einsum("rbd,rd->rb", rows, weights) - self.targets[drawn]
+        if noise is not None:
+            errors -= noise
+        pulls = 2.0 * self.loss.slopes(errors, drawn)
+        if drawn is None:
+            by_feature = pulls @ self.inputs
+        else:
+            by_feature = np.einsum("rb,rbd->rd", pulls, rows)
+        return np.concatenate([by_feature * u, -by_feature * v], axis=1)
 
     def predict(self, params: Array, inputs: ArrayLike) -> Array:
         return self.weights(params) @ as_finite("inputs", inputs, 2).T

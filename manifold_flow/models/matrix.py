@@ -131,12 +131,29 @@ class MatrixSensing(Model):
     ) -> Array:
         return np.zeros(self.n_params)
 
-    def sample_gradient(self, params: Array, samples: Indices, noise: Array) -> Array:
-        outputs = self.predict(params, self.matrices)
-        drawn = np.take_along_axis(outputs - self.targets, samples, axis=1)
-        pulls = self.loss.curvatures[samples] * (drawn - noise)
-        forms = np.einsum("rb,rbpq->rpq", pulls, self._forms[samples])
-        return (forms @ self._stacked(params)).reshape(params.shape)
+    def sample_gradient(
+        self,
+        params: Array,
+        drawn: Indices | None = None,
+        noise: Array | None = None,
+    ) -> Array:
+        factors = params.reshape(len(params), -1, self.rank)
+        outer = (factors @ factors.swapaxes(1, 2)).reshape(len(params), -1)
+        forms = self._forms.reshape(self.n_residuals, -1)
+        if drawn is None:
+            errors = 0.5 * (outer @ forms.T) - self.targets
+        else:
+            rows = forms[drawn]
+            errors = 0.5 * np.einsum("rbq,rq->rb", rows, outer) - self.targets[drawn]
+        if noise is not None:
+            errors -= noise
+        pulls = self.loss.slopes(errors, drawn)
+        if drawn is None:
+            combined = pulls @ forms
+        else:
+            combined = np.einsum("rb,rbq->rq", pulls, rows)
+        side = factors.shape[1]
+        return (combined.reshape(-1, side, side) @ factors).reshape(params.shape)
 
     def predict(self, params: Array, inputs: ArrayLike) -> Array:
         """Return ⟨A, U Vᵀ⟩ for other measurement matrices A, shape (..., k)."""

@@ -44,12 +44,16 @@ class Model(ABC):
     caveats : tuple of str
         Hypotheses of the project's theorems which these data do not satisfy; empty
         where all hold.  They are printed with every result.
+    residuals_per_sample : int
+        Number k of residuals that belong to one sample, and so are drawn together:
+        sample s owns the residuals sk, ..., sk + k − 1.
     """
 
     n_params: int
     n_residuals: int
     loss: SquaredLoss
     caveats: tuple[str, ...] = ()
+    residuals_per_sample: int = 1
 
     @abstractmethod
     def residual(self, params: Array) -> Array:
@@ -70,25 +74,31 @@ class Model(ABC):
         """Return Σ_i D³r_i[v, directions_i], shape (p,)."""
 
     @abstractmethod
-    def sample_gradient(self, params: Array, samples: Indices, noise: Array) -> Array:
-        r"""Return the gradient of drawn samples, for R replicas at once.
+    def sample_gradient(
+        self,
+        params: Array,
+        drawn: Indices | None = None,
+        noise: Array | None = None,
+    ) -> Array:
+        r"""Return an unbiased estimate of ∇L from drawn residuals, for R replicas.
 
-        :math:`\sum_b c_{s_b} (r_{s_b} - \varepsilon_b) \nabla r_{s_b}` with the
-        curvatures c of the loss and label noise ε.
+        :math:`\tfrac{n}{k} \sum_b c_{i_b} (r_{i_b} - \varepsilon_b) \nabla r_{i_b}`
+        with the curvatures c of the loss, the k drawn residuals and their noise ε.
+        It is called at every step of a run: it checks nothing.
 
         Parameters
         ----------
         params : array, shape (R, p)
             One row a replica.
-        samples : int array, shape (R, B)
-            Indices s of the drawn samples.
-        noise : array, shape (R, B)
-            Label noise ε, in units of the targets.
+        drawn : int array, shape (R, k), optional
+            Indices i of the drawn residuals; by default all n in order, which gives ∇L.
+        noise : array, shape (R, k), optional
+            Label noise ε, in units of the targets; none by default.
 
         Returns
         -------
         array, shape (R, p)
-            The gradients.
+            The gradients, in memory of their own.
         """
 
     @abstractmethod
@@ -106,6 +116,11 @@ class Model(ABC):
     @abstractmethod
     def reduction(self) -> Reduction:
         """Return the smaller model on which the dynamics take place."""
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples, each of ``residuals_per_sample`` residuals."""
+        return self.n_residuals // self.residuals_per_sample
 
     def loss_value(self, params: Array) -> float:
         """Return the loss L(params)."""

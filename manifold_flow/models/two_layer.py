@@ -215,16 +215,36 @@ class TwoLayerNetwork(Model):
     def _pull_back(self, change: Array) -> Array:
         return ((change * self.output_weights).T @ self.inputs).ravel()
 
-    def sample_gradient(self, params: Array, samples: Indices, noise: Array) -> Array:
+    def sample_gradient(
+        self,
+        params: Array,
+        drawn: Indices | None = None,
+        noise: Array | None = None,
+    ) -> Array:
+        if drawn is None:
+            return self._full_gradient(params, noise)
         weights = params.reshape(len(params), self.width, self.n_features)
-        rows = self.inputs[samples]
-        preactivations = rows @ weights.swapaxes(-1, -2)
-        slope = self.activation.derivative(preactivations, 1)
-        outputs = self.activation(preactivations) @ self.output_weights
-        errors = outputs - self.targets[samples] - noise
-        pulls = self.loss.curvatures[samples] * errors
-        back = pulls[:, :, None] * slope * self.output_weights
-        return (back.swapaxes(-1, -2) @ rows).reshape(params.shape)
+        rows = self.inputs[drawn]
+        value, slope = self.activation.value_and_slope(rows @ weights.swapaxes(1, 2))
+        errors = value @ self.output_weights - self.targets[drawn]
+        if noise is not None:
+            errors -= noise
+        pulls = self.loss.slopes(errors, drawn)[:, :, None] * self.output_weights
+        back = pulls * slope
+        return np.einsum("rbm,rbd->rmd", back, rows).reshape(params.shape)
+
+    def _full_gradient(self, params: Array, noise: Array | None) -> Array:
+        """∇L of all replicas by two products, preactivations laid out (R, m, n)."""
+        layout = (len(params), self.width, self.n_residuals)
+        weights = params.reshape(-1, self.n_features)
+        preactivations = (weights @ self.inputs.T).reshape(layout)
+        value, slope = self.activation.value_and_slope(preactivations)
+        errors = self.output_weights @ value - self.targets
+        if noise is not None:
+            errors -= noise
+        back = slope * self.loss.slopes(errors)[:, None, :]
+        back *= self.output_weights[:, None]
+        return (back.reshape(-1, self.n_residuals) @ self.inputs).reshape(params.shape)
 
     def predict(self, params: Array, inputs: ArrayLike) -> Array:
         rows = as_finite("inputs", inputs, 2)

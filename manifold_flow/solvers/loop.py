@@ -124,8 +124,13 @@ class _Run:
         self.time, self.point = 0.0, start
         self.seen = constraint.observe(start)
         self.edge = Edge(constraint, self.seen)
-        self.stationarity = Stationarity(self.seen, limits.gtol)
-        self.floor = Floor(self.seen, limits.rtol, hovers=method in EXPLICIT)
+        self.stationarity = Stationarity(self.seen, limits.gtol, constraint.descends)
+        self.floor = Floor(
+            self.seen,
+            limits.rtol,
+            hovers=method in EXPLICIT,
+            descends=constraint.descends,
+        )
         bound = np.inf if times is None else float(times[-1])
         self.stepper = Stepper(
             velocity, start, bound, method, limits, constraint.project

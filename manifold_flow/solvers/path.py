@@ -24,9 +24,9 @@ class Observation:
     sharpness : float
         S.
     gradient_norm : float
-        Norm of the Riemannian gradient of S.
+        Norm of the Riemannian gradient of S; of the velocity where it is no gradient.
     full_gradient_norm : float
-        Norm of the Euclidean gradient of S.
+        Norm of the same before its projection on the tangent space.
     residual : float
         max |r_i|.
     sigma_min, sigma_max : float
@@ -62,12 +62,15 @@ class Constraint:
     min_rank_margin : float
         σ_min/σ_max of the Jacobian, or σ_max relative to the start, at which the smooth
         part of M ends.
+    descends : bool
+        Whether the sharpness decreases along the path, by theorem.
     """
 
     observe: Callable[[Array], Observation]
     project: Callable[[Array], Array]
     max_drift: float
     min_rank_margin: float
+    descends: bool = True
 
 
 @dataclass(frozen=True)

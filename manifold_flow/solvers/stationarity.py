@@ -23,16 +23,21 @@ STALL_STEPS = 1000
 class Stationarity:
     """The rule |grad_M S| <= gtol · max(|∇S|, 1e-2·|∇S(start)|).
 
+    Where the flow is no gradient flow: velocity and drift in place of the gradients.
+
     Attributes
     ----------
     start : Observation
         What was seen at the start.
     gtol : float
         The tolerance.
+    descends : bool
+        Whether the flow is a gradient flow.
     """
 
     start: Observation
     gtol: float
+    descends: bool = True
 
     def reference(self, seen: Observation) -> float:
         """Return what the Riemannian gradient is compared with."""
@@ -54,14 +59,17 @@ class Stationarity:
     def words(self, seen: Observation) -> str:
         """Name both sides of the rule, and which |∇S| is the reference."""
         here, reference = seen.full_gradient_norm, self.reference(seen)
-        rule = f"|grad_M S| = {seen.gradient_norm:.2e} is at most gtol={self.gtol:g} "
+        small, full = (
+            ("grad_M S", "grad S") if self.descends else ("velocity", "full drift")
+        )
+        rule = f"|{small}| = {seen.gradient_norm:.2e} is at most gtol={self.gtol:g} "
         if reference <= here:
-            return f"{rule}times |grad S| = {reference:.3g} here"
-        rule += f"times 1e-2 |grad S(start)| = {reference:.3g}"
+            return f"{rule}times |{full}| = {reference:.3g} here"
+        rule += f"times 1e-2 |{full}(start)| = {reference:.3g}"
         if reference <= 10.0 * here:
             return rule
         return (
-            f"{rule}; |grad S| here is only {here:.3g}, because the start was far "
+            f"{rule}; |{full}| here is only {here:.3g}, because the start was far "
             "sharper: integrate on from path.end, or pass a smaller gtol"
         )
 
@@ -69,8 +77,10 @@ class Stationarity:
 class Floor:
     """Tells when a gradient has stopped falling above its threshold."""
 
-    def __init__(self, seen: Observation, rtol: float, *, hovers: bool) -> None:
-        self.hovers = hovers
+    def __init__(
+        self, seen: Observation, rtol: float, *, hovers: bool, descends: bool = True
+    ) -> None:
+        self.hovers, self.descends = hovers, descends
         self.best, self.sharpness, self.since = seen.gradient_norm, seen.sharpness, 0
         # off M the sharpness of a drifting path falls too, by as much as the tolerance
         self.smallest_fall = 100.0 * rtol
@@ -79,10 +89,8 @@ class Floor:
         """Take note of an accepted step; end the path where nothing falls any more."""
         self.since += 1
         fall = self.smallest_fall * abs(self.sharpness)
-        if (
-            seen.gradient_norm < 0.99 * self.best
-            or seen.sharpness < self.sharpness - fall
-        ):
+        lower = self.descends and seen.sharpness < self.sharpness - fall
+        if seen.gradient_norm < 0.99 * self.best or lower:
             self.best = min(self.best, seen.gradient_norm)
             self.sharpness, self.since = seen.sharpness, 0
         # half the run: an explicit method may need many small steps a per cent
@@ -90,8 +98,9 @@ class Floor:
             return False
         path.end(
             Status.OUT_OF_BUDGET,
-            f"the gradient norm stopped falling at its floor {self.best:.3g} for "
-            f"{self.since} steps, above the stationarity threshold. {self._advice()}",
+            f"the {'gradient norm' if self.descends else 'speed'} stopped falling at "
+            f"its floor {self.best:.3g} for {self.since} steps, above the stationarity "
+            f"threshold. {self._advice()}",
         )
         return True
 
@@ -100,6 +109,11 @@ class Floor:
             return (
                 "Explicit methods hover there, limited by stability: use an implicit "
                 "one, method='LSODA' or 'BDF', or a larger gtol"
+            )
+        if not self.descends:
+            return (
+                "A drift that is no gradient need not come to rest: look at the path, "
+                "or ask for times"
             )
         return (
             "Rounding decides there, or S has a kink: use a smaller rtol, or a larger "

@@ -1,0 +1,229 @@
+"""How large a learning rate may be and still track the limiting flow."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+
+from manifold_flow.arrays import as_finite
+from manifold_flow.checks import Rng, generator, positive
+from manifold_flow.errors import (
+    DataError,
+    IntegrationError,
+    StabilityError,
+    require,
+    suggest_keywords,
+)
+from manifold_flow.flow import integrate
+from manifold_flow.limits.finite_step import finite_step_flow
+from manifold_flow.limits.theorems import limiting_flow
+from manifold_flow.manifold import ZeroLossManifold
+from manifold_flow.models.model import Model
+from manifold_flow.optimizers import LabelNoiseSGD
+from manifold_flow.trajectory import Trajectory
+
+__all__ = ["TrackingStep", "largest_tracking_step"]
+
+Array = NDArray[np.float64]
+
+#: of the threshold of stability: the largest learning rate that is tried
+NEARLY = 0.999
+#: accuracy of the logarithm of the learning rate
+ACCURACY = 1e-3
+#: times the tolerance: deviations above it are as good as infinite
+FAR = 1e3
+
+
+@dataclass(frozen=True)
+class TrackingStep:
+    """The largest learning rate that tracks the limiting flow.
+
+    Attributes
+    ----------
+    learning_rate : float
+        η.
+    deviation : float
+        Largest |S(finite-step flow) − S(limiting flow)| along the path, as a part of
+        the fall of S = Tr ∇²L.
+    tolerance : float
+        What was allowed.
+    stability_threshold : float
+        Smallest mean-square stable learning rate along the path.
+    limited_by : str
+        "tolerance", or "stability" where even the threshold deviates less.
+    slow_time : float
+        Length of the path.
+    """
+
+    learning_rate: float
+    deviation: float
+    tolerance: float
+    stability_threshold: float
+    limited_by: str
+    slow_time: float
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps that the path takes at this learning rate."""
+        return int(np.ceil(self.slow_time / self.learning_rate**2))
+
+    def __str__(self) -> str:
+        """Say what the step is, what limits it, and what it costs."""
+        words = {
+            "tolerance": f"the {self.tolerance:.3g} allowed; SGD is stable up to "
+            f"{self.stability_threshold:.4g}",
+            "stability": f"stability, which ends at {self.stability_threshold:.4g}",
+        }
+        return (
+            f"learning_rate = {self.learning_rate:.4g} deviates from the limiting flow "
+            f"by {self.deviation:.3g} of the fall of Tr ∇²L.\n"
+            f"Limited by {words[self.limited_by]}.\n"
+            f"Slow time {self.slow_time:.4g} takes {self.n_steps:,} steps."
+        )
+
+
+@suggest_keywords
+def largest_tracking_step(
+    model: Model,
+    tolerance: float = 0.05,
+    *,
+    noise_std: float = 1.0,
+    batch_size: int | None = None,
+    start: ArrayLike | None = None,
+    slow_time: float | None = None,
+    rng: Rng = None,
+) -> TrackingStep:
+    r"""Return the largest η whose label-noise SGD still tracks the limiting flow.
+
+    An answer for one instance to the question how large a learning rate may be: the
+    largest η with
+
+    .. math:: \sup_\tau |S(\theta_\eta(\tau)) - S(\theta_0(\tau))| \le
+       \text{tolerance} \cdot (S(\text{start}) - S(\text{end}))
+
+    for S = Tr ∇²L, the limiting flow θ₀ and :func:`manifold_flow.finite_step_flow` θ_η,
+    such that SGD is mean-square stable all along θ₀.  The deviation is proportional to
+    η for small η.  What θ_η itself misses, about a tenth of the deviation in the
+    project's instances, is not counted.
+
+    Parameters
+    ----------
+    model : Model
+        What is trained.
+    tolerance : float
+        Allowed deviation, as a part of the fall of S.
+    noise_std : float
+        Standard deviation of the label noise; it sets the clock, not the answer.
+    batch_size : int, optional
+        Number of samples a step; all of them by default.
+    start : array, shape (p,), optional
+        Point of M; a random one by default.
+    slow_time : float, optional
+        Length of the path; to stationarity by default.
+    rng : None, int, Generator or SeedSequence
+        Source of a random start.
+
+    Returns
+    -------
+    TrackingStep
+        η, the deviation there, the threshold of stability, and which of them limits.
+
+    Raises
+    ------
+    DataError
+        If the flow does not lower S from this start, or an argument is out of bounds.
+    IntegrationError
+        If the limiting flow cannot be followed.
+
+    References
+    ----------
+    theory notes §8 (finite steps), §9.2 (stability).
+
+    Examples
+    --------
+    >>> import manifold_flow as mf
+    >>> inputs, targets = mf.datasets.gaussian(n=2, d=2, rng=0)
+    >>> model = mf.TwoLayerNetwork(inputs, targets, width=3, activation="cubic")
+    >>> step = mf.largest_tracking_step(model, tolerance=0.05, rng=0)
+    >>> step.limited_by, round(step.deviation, 3)
+    ('tolerance', 0.05)
+    """
+    require("model", model, Model)
+    positive("tolerance", tolerance)
+    positive("noise_std", noise_std, "Without noise there is no flow to track.")
+    manifold = ZeroLossManifold(model)
+    size = model.n_samples if batch_size is None else batch_size
+    sgd = LabelNoiseSGD(model, 1.0, noise_std, size)
+    begin = (
+        manifold.random_point(rng=generator(rng))
+        if start is None
+        else as_finite("start", start, 1)
+    )
+    times = None if slow_time is None else [positive("slow_time", slow_time)]
+    path = integrate(limiting_flow(sgd, manifold), begin, times, keep_steps=True)
+    threshold = min(sgd.stability(manifold.linearize(point)) for point in path.points)
+    deviation = _deviation_from(path, sgd, manifold)
+    rate, limited_by = _largest(deviation, tolerance, threshold)
+    return TrackingStep(
+        learning_rate=rate,
+        deviation=deviation(rate),
+        tolerance=tolerance,
+        stability_threshold=threshold,
+        limited_by=limited_by,
+        slow_time=float(path.times[-1]),
+    )
+
+
+def _deviation_from(
+    path: Trajectory, sgd: LabelNoiseSGD, manifold: ZeroLossManifold
+) -> Callable[[float], float]:
+    """Return the relative deviation of the finite-step flow, by learning rate."""
+    assert path.sharpness is not None
+    exact, start = path.sharpness, path.points[0]
+    fall = float(exact[0] - exact[-1])
+    if not fall > 1e-9 * abs(exact[0]):
+        raise DataError(
+            f"Tr ∇²L goes from {exact[0]:.10g} to {exact[-1]:.10g} along the path: "
+            "there is no fall that a deviation could be compared with. Start elsewhere."
+        )
+
+    @functools.cache
+    def deviation(learning_rate: float) -> float:
+        flow = finite_step_flow(sgd.with_learning_rate(learning_rate), manifold)
+        try:
+            found = integrate(flow, start, path.times).sharpness
+        except StabilityError:
+            return np.inf
+        except IntegrationError as error:
+            if isinstance(error.__cause__, StabilityError):
+                return np.inf
+            raise
+        if found is None or len(found) < len(exact):  # it came to the edge of M
+            return np.inf
+        return float(np.abs(found - exact).max() / fall)
+
+    return deviation
+
+
+def _largest(
+    deviation: Callable[[float], float], tolerance: float, threshold: float
+) -> tuple[float, str]:
+    """Return the largest learning rate within the tolerance, and what limits it."""
+
+    def excess(log_rate: float) -> float:
+        return float(np.log(min(deviation(np.exp(log_rate)) / tolerance, FAR)))
+
+    upper = float(np.log(NEARLY * threshold))
+    above = excess(upper)
+    if above <= 0.0:
+        return NEARLY * threshold, "stability"
+    # the deviation grows at least like η, so it is within the tolerance here
+    lower = upper - above
+    while excess(lower) > 0.0:
+        upper, lower = lower, lower - np.log(2.0)
+    return float(np.exp(brentq(excess, lower, upper, xtol=ACCURACY))), "tolerance"
