@@ -363,6 +363,8 @@ def plot_convergence(
     matplotlib Axes
         With a line of slope 1 through the smallest learning rate.
     """
+    from matplotlib.ticker import LogLocator
+
     ax = new_axes() if ax is None else ax
     ax.set(xscale="log", yscale="log")
     # the part of a bar below 0 has no place on a logarithmic axis
@@ -381,7 +383,11 @@ def plot_convergence(
     line = distances[finest] * learning_rates / learning_rates[finest]
     ax.plot(learning_rates, line, color=BLUE, label=r"proportional to $\eta$")
     ax.set_xticks(learning_rates, [f"{rate:g}" for rate in learning_rates])
-    ax.minorticks_off()
+    ax.set_xticks([], minor=True)
+    # less than a decade is told by a tick at every 1, 2 and 5
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("")
     ax.set(xlabel=r"learning rate  $\eta$", ylabel="largest distance from the flow")
     ax.legend(loc="upper left")
     return ax

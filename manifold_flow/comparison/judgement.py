@@ -60,7 +60,9 @@ class Evidence:
 
     @property
     def error_vanishes(self) -> bool:
-        """Whether Richardson's value is 0 within its tolerance."""
+        """Whether Richardson's value is 0 within its tolerance; at rest, any order."""
+        if self.predicted == 0.0:
+            return self.order.interval[0] >= FIRST_ORDER[0]
         return abs(self.richardson.value) <= self.tolerance
 
     @property
@@ -125,13 +127,14 @@ def judge(found: Evidence) -> tuple[Verdict, str]:
     if found.replicas_needed > found.replicas:
         return Verdict.NOT_REACHED, (
             f"Monte-Carlo noise hides the order, {found.order}, or the rate: {rates}. "
-            f"About {found.replicas_needed} replicas would resolve them"
+            f"About {found.replicas_needed} replicas would resolve them, or larger "
+            "learning rates, whose error is larger"
         )
     if found.error_vanishes and found.order_is_first and found.rate_agrees:
         return Verdict.HOLDS, (
             f"the error vanishes with order {found.order}; {limit}; {rates}"
         )
     return Verdict.UNDECIDED, (
-        f"order {found.order}; {limit}; {rates}: these learning rates are too large to "
-        "show the leading order. Use smaller ones"
+        f"the order is {found.order}; {limit}; {rates}: at these learning rates the "
+        "error is not yet in proportion to them. Use smaller ones"
     )
