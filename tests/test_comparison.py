@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 
 import manifold_flow as mf
+from cases import diagonal, matrix, two_layer
 from manifold_flow.comparison import Ensemble
 from manifold_flow.comparison.statistics import extrapolated, fitted_rate, mean_of
-from manifold_flow.errors import DataError, ShapeError
+from manifold_flow.errors import (
+    ArgumentError,
+    DataError,
+    IntegrationError,
+    NoLimitingFlowError,
+    OffManifoldError,
+    ShapeError,
+    StabilityError,
+)
 from theory.statement import Verdict
 
 RATES = (0.04, 0.02, 0.01)
@@ -178,3 +187,286 @@ def test_verdicts_do_not_depend_on_luck():
         for s in range(100)
     ]
     assert set(wrong) == {Verdict.VIOLATED}
+
+
+# --- the algorithm itself -------------------------------------------------------------
+
+
+def beside(found, flow, start):
+    """The same ensembles beside another flow: no step is run again."""
+    ensembles = tuple(
+        replace(each, reference=mf.integrate(flow, start, each.times).sharpness)
+        for each in found.ensembles
+    )
+    return replace(found, ensembles=ensembles, rate_predicted=flow.rate)
+
+
+def half_time(flow, start):
+    """Time at which the flow of unit rate has done half of its work."""
+    path = mf.integrate(replace(flow, rate=1.0), start, np.geomspace(1e-5, 50.0, 300))
+    gap = path.sharpness - path.sharpness[-1]
+    return path.times[np.argmax(gap <= 0.5 * gap[0])]
+
+
+def assert_it_halves(make, model, *, share=0.15, replicas=200):
+    """CHECK C0 with η, η/2 and η/4, η a share of the largest stable learning rate.
+
+    ``make(learning_rate, slow_time)`` gives the optimizer; it is run until the flow has
+    done half of its work.
+    """
+    manifold = mf.ZeroLossManifold(model)
+    start = manifold.random_point(rng=0)
+    flow = mf.limiting_flow(make(0.01, 1.0), manifold)
+    slow_time = half_time(flow, start) / flow.rate
+    largest = share * make(0.01, 1.0).stability(manifold.linearize(start))
+    found = mf.compare(
+        make(largest, slow_time),
+        manifold,
+        start,
+        slow_time=slow_time,
+        learning_rates=[largest, largest / 2, largest / 4],
+        replicas=replicas,
+        rng=1,
+    )
+    errors = [error.value for error in found.errors]
+    assert errors[0] / errors[1] == pytest.approx(2.0, abs=0.3)
+    assert errors[1] / errors[2] == pytest.approx(2.0, abs=0.3)
+    assert found.evidence.error_vanishes
+    assert 0.8 < found.fitted_order.value < 1.25
+    assert found.rate_measured.value == pytest.approx(found.rate_predicted, rel=0.05)
+    assert found.verdict is Verdict.HOLDS, found.reason
+    # the control: δ²/2 for δ²/4
+    wrong = beside(found, replace(flow, rate=2.0 * flow.rate), start)
+    assert wrong.verdict is Verdict.VIOLATED
+
+
+def label_noise(model, **options):
+    return lambda rate, _: mf.LabelNoiseSGD(model, rate, 1.0, **options)
+
+
+def sam(model, batch_size, n_steps=1000):
+    """SAM whose radius makes the first run so many steps long."""
+
+    def make(rate, slow_time):
+        radius = np.sqrt(slow_time / (n_steps * rate))
+        return mf.SAM(model, rate, radius, batch_size=batch_size)
+
+    return make
+
+
+def test_label_noise_follows_the_trace_and_no_flow_of_twice_its_rate():
+    model = mf.DiagonalLinearNetwork([[1.0, 0.5, 0.2]], [1.0])
+    manifold = mf.ZeroLossManifold(model)
+    start = manifold.projection([1.0, 0.8, 0.5, 0.3, 0.5, 0.9])
+    sgd = mf.LabelNoiseSGD(model, 0.1, 1.0)
+    found = mf.compare(
+        sgd, manifold, start, learning_rates=[0.02, 0.08, 0.04], replicas=100, rng=0
+    )
+    assert found.verdict is Verdict.HOLDS, found.reason
+    assert found.learning_rates.tolist() == [0.08, 0.04, 0.02]
+    assert found.rate_measured.value == pytest.approx(0.25, rel=0.05)
+    wrong = beside(found, mf.LimitingFlow(manifold, mf.HessianTrace(), 0.5), start)
+    assert wrong.verdict is Verdict.VIOLATED
+    distances = [ensemble.distance.max() for ensemble in found.ensembles]
+    assert distances[0] > 2.5 * distances[2]
+
+
+def test_same_seed_same_numbers_and_a_start_from_the_same_source():
+    model = mf.DiagonalLinearNetwork([[1.0, 0.5]], [1.0])
+    sgd, manifold = mf.LabelNoiseSGD(model, 0.1, 1.0), mf.ZeroLossManifold(model)
+    options = {"slow_time": 0.5, "learning_rates": [0.1, 0.05], "replicas": 4}
+    first, second, other = (
+        mf.compare(sgd, manifold, rng=seed, **options).to_dict() for seed in (1, 1, 2)
+    )
+    for found in (first, second, other):
+        for ensemble in found["ensembles"]:
+            del ensemble["seconds"]
+    assert first == second
+    assert first != other
+
+
+def test_minibatch_noise_alone_moves_nothing():
+    model = two_layer(n=3, d=3)
+    manifold = mf.ZeroLossManifold(model)
+    start = manifold.random_point(rng=0)
+    sgd = mf.MinibatchSGD(model, 0.04)
+    options = {"slow_time": 0.1, "rng": 0, "replicas": 50}
+    found = mf.compare(sgd, manifold, start, **options)
+    assert (found.verdict, found.rate_predicted) == (Verdict.HOLDS, 0.0)
+    assert abs(found.rate_measured.value) < 1e-3
+    # the control: label noise does move, and the verdict on rest says so
+    still = mf.limiting_flow(sgd, manifold)
+    noisy = mf.LabelNoiseSGD(model, 0.04, 1.0)
+    moved = mf.compare(noisy, manifold, start, flow=still, **options)
+    assert moved.verdict is Verdict.VIOLATED
+
+
+def test_without_label_noise_there_is_no_motion_either():
+    model = mf.DiagonalLinearNetwork([[1.0, 0.5], [0.3, 1.0]], [1.0, 0.5])
+    found = mf.compare(
+        mf.LabelNoiseSGD(model, 0.1, noise_std=0.0),
+        mf.ZeroLossManifold(model),
+        slow_time=0.2,
+        rng=0,
+        replicas=50,
+    )
+    assert (found.verdict, found.rate_predicted) == (Verdict.HOLDS, 0.0)
+
+
+def test_full_batch_sam_starts_beside_the_manifold_sixteen_times():
+    model = two_layer(n=3, d=3)
+    manifold = mf.ZeroLossManifold(model)
+    start = manifold.random_point(rng=0)
+    found = mf.compare(
+        mf.SAM(model, 0.08, 0.1),
+        manifold,
+        start,
+        slow_time=0.3,
+        learning_rates=[0.1, 0.05],
+        rng=0,
+    )
+    assert found.replicas == 16
+    assert found.flow.startswith("LimitingFlow(HessianTopEigenvalue")
+    assert found.rate_measured.value == pytest.approx(0.5, abs=0.1)
+
+
+# --- bad input ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def problem():
+    model = two_layer()
+    manifold = mf.ZeroLossManifold(model)
+    return mf.LabelNoiseSGD(model, 0.01, 1.0), manifold, manifold.random_point(rng=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"learning_rates": [0.01]}, DataError, "at least two different"),
+        ({"learning_rates": [0.01, 0.01]}, DataError, "at least two different"),
+        ({"learning_rates": [0.01, -0.1]}, DataError, "learning_rates = -0.1"),
+        ({"learning_rates": [0.01, np.nan]}, DataError, "learning_rates"),
+        ({"replicas": 1}, DataError, "replicas = 1"),
+        ({"slow_time": 0.0}, DataError, "slow_time = 0"),
+        ({"slow_time": 0.01}, DataError, "is only 6.25 steps"),
+        ({"max_steps": 1000}, DataError, r"steps in all, about [\d.e+]+ s here"),
+        ({"time_limit": 1e-3}, DataError, "time_limit = 0.001 s"),
+        ({"flow": "trace"}, ArgumentError, "flow is 'trace'"),
+        ({"rng": -1}, DataError, "rng = -1"),
+    ],
+)
+def test_bad_numbers_are_refused_before_a_run(problem, options, error, message):
+    with pytest.raises(error, match=message):
+        mf.compare(*problem, **options)
+
+
+def test_unstable_learning_rates_are_refused_with_the_threshold_unless_forced(problem):
+    sgd, manifold, start = problem
+    threshold = sgd.stability(manifold.linearize(start))
+    rates = [1.1 * threshold, 0.1 * threshold]
+    with pytest.raises(StabilityError, match="force=True") as caught:
+        mf.compare(*problem, learning_rates=rates)
+    assert caught.value.threshold == pytest.approx(threshold)
+    assert caught.value.learning_rate == pytest.approx(rates[0])
+    found = mf.compare(
+        *problem, learning_rates=rates, force=True, slow_time=2.0, replicas=2, rng=0
+    )
+    assert len(found.ensembles) == 2
+
+
+def test_starts_that_are_no_starts(problem):
+    sgd, manifold, start = problem
+    with pytest.raises(OffManifoldError):
+        mf.compare(sgd, manifold, start + 0.1)
+    flattest = mf.references.flattest_point(sgd.model)
+    with pytest.raises(DataError, match="start is stationary"):
+        mf.compare(sgd, manifold, manifold.projection(flattest), slow_time=0.5)
+    with pytest.raises(NoLimitingFlowError, match="different models"):
+        mf.compare(sgd, mf.ZeroLossManifold(two_layer()))
+
+
+def test_a_crossing_of_the_top_eigenvalues_ends_with_the_gap():
+    source, targets = np.random.default_rng(6), np.random.default_rng(56)
+    model = mf.DiagonalLinearNetwork(
+        source.standard_normal((2, 4)), targets.standard_normal(2)
+    )
+    manifold = mf.ZeroLossManifold(model)
+    start = manifold.random_point(rng=6)
+    sam = mf.SAM(model, 0.01, 0.1)
+    with pytest.raises(IntegrationError, match=r"slow time 0.597.*\(gap "):
+        mf.compare(sam, manifold, start, learning_rates=[0.02, 0.01])
+
+
+# --- the halving tests ----------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["sum", "mean", "half_mean"])
+def test_the_full_batch_halves(loss):
+    model = two_layer(n=3, d=3, loss=loss)
+    assert_it_halves(label_noise(model, batch_size=3), model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replacement", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_every_batch_halves(batch_size, replacement):
+    model = two_layer(n=3, d=3)
+    make = label_noise(model, batch_size=batch_size, replacement=replacement)
+    assert_it_halves(make, model, replicas=300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [diagonal(), matrix()], ids=["diagonal", "matrix"])
+def test_other_models_halve(model):
+    assert_it_halves(label_noise(model), model, share=0.25)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [None, 1])
+def test_sharpness_aware_minimisation_halves(batch_size):
+    model = two_layer(n=3, d=3)
+    assert_it_halves(sam(model, batch_size), model, replicas=32)
+
+
+@pytest.mark.slow
+def test_full_batch_sam_does_not_follow_the_trace():
+    model = two_layer(n=3, d=3)
+    manifold = mf.ZeroLossManifold(model)
+    found = mf.compare(
+        mf.SAM(model, 0.01, 0.025),
+        manifold,
+        manifold.random_point(rng=0),
+        learning_rates=[0.08, 0.04],
+        flow=mf.LimitingFlow(manifold, mf.HessianTrace(), rate=0.5),
+        rng=0,
+    )
+    assert found.verdict is Verdict.VIOLATED, found.reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_the_finite_step_flow_leaves_a_fifth_of_the_bias(batch_size):
+    model = two_layer(n=3, d=3)
+    manifold, trace = mf.ZeroLossManifold(model), mf.HessianTrace()
+    start = manifold.random_point(rng=0)
+    sgd = mf.LabelNoiseSGD(model, 0.02, 1.0, batch_size=batch_size)
+    found = mf.compare(
+        sgd,
+        manifold,
+        start,
+        slow_time=1.0 * batch_size,
+        learning_rates=[0.04, 0.02],
+        replicas=500,
+        rng=2,
+    )
+    for ensemble in found.ensembles:
+        corrected = mf.finite_step_flow(
+            sgd.with_learning_rate(ensemble.learning_rate), manifold
+        )
+        path = mf.integrate(corrected, start, ensemble.times)
+        exact = np.array([trace.value(manifold.linearize(p)) for p in path.points])
+        left = replace(ensemble, reference=exact).weak_error
+        assert abs(left.value) <= 0.2 * abs(ensemble.weak_error.value)
+        assert left.standard_error < 0.05 * abs(ensemble.weak_error.value)

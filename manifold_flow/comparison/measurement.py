@@ -11,7 +11,7 @@ from scipy.interpolate import CubicSpline
 
 from manifold_flow.comparison.ensemble import Ensemble
 from manifold_flow.comparison.statistics import Estimate, fitted_rate
-from manifold_flow.errors import DataError
+from manifold_flow.errors import DataError, IntegrationError
 from manifold_flow.flow import Flow, LimitingFlow, integrate
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.sharpness import Sharpness
@@ -21,8 +21,8 @@ __all__ = ["Curve", "deviation", "measured", "sharpness_after_projection"]
 
 Array = NDArray[np.float64]
 
-#: points of a curve, and by how much it grows until the rate that fits is inside
-CURVE_POINTS, GROWTH, LONGEST = 200, 4.0, 64.0
+#: points of a curve, and how much longer it becomes until the rate that fits is inside
+CURVE_POINTS, LONGER = 200, np.array([4.0, 16.0, 64.0])
 #: relative change of the sharpness below which a flow does not move
 FLAT = 1e-9
 
@@ -118,6 +118,8 @@ class Curve:
     DataError
         If the flow does not move from the start, or leaves the smooth part of M before
         the slow time.
+    IntegrationError
+        If it breaks down before the slow time.
     """
 
     flow: Flow
@@ -125,6 +127,7 @@ class Curve:
     slow_time: float
 
     def __post_init__(self) -> None:
+        self.reference(np.array([self.slow_time]))  # raises where it ends before
         first = self._first
         if np.ptp(first(first.x)) <= FLAT * abs(first(0.0)):
             raise DataError(
@@ -138,9 +141,13 @@ class Curve:
         return self._until(2.0 * (self.flow.rate or 1.0) * self.slow_time)
 
     def _until(self, end: float) -> CubicSpline:
-        """Interpolate the flow at unit rate; to its edge where it has one."""
+        """Interpolate the flow at unit rate; to where it ends, if that is later."""
         times = np.concatenate([[0.0], np.geomspace(1e-4 * end, end, CURVE_POINTS)])
-        path = integrate(_at_unit_rate(self.flow), self.start, times, progress=False)
+        unit = _at_unit_rate(self.flow)
+        try:
+            path = integrate(unit, self.start, times, progress=False)
+        except IntegrationError as error:  # later than the runs end
+            path = error.trajectory
         return CubicSpline(path.times, path.sharpness)
 
     def reference(self, times: Array) -> Trajectory:
@@ -156,15 +163,15 @@ class Curve:
 
     def rate_of(self, times: Array, values: Array) -> Estimate:
         """Return the rate at which the flow fits an ensemble, shape (K, R), best."""
-        curve, end = self._first, float(self._first.x[-1])
-        while True:
+        curve = self._first
+        for length in LONGER * float(curve.x[-1]):
+            end = float(curve.x[-1])
             guesses = np.linspace(0.0, end / times[-1], CURVE_POINTS)
             found = fitted_rate(times, values, curve, guesses)
-            far = found.value * times[-1] > 0.9 * end
-            if not far or end > LONGEST * float(self._first.x[-1]):
-                return found
-            curve = self._until(GROWTH * end)
-            end = float(curve.x[-1])
+            if found.value * times[-1] < 0.9 * end:
+                break
+            curve = self._until(length)
+        return found
 
 
 def measured(run: Trajectory, curve: Curve, learning_rate: float) -> Ensemble:
