@@ -4,6 +4,8 @@ A test file subclasses a law and supplies its fixtures.  Naive twins stand here,
 the fast code they judge.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,11 @@ class ModelLaws:
 
     def test_residual_has_one_entry_a_sample(self, model, params):
         assert model.residual(params).shape == (model.n_residuals,)
+
+    def test_residuals_of_many_points_are_those_of_each(self, model, params):
+        many = np.outer([1.0, 0.5, -0.3], params)
+        each = np.stack([model.residual(point) for point in many])
+        assert relative(model.residual(many), each) < 1e-13
 
     def test_jacobian_is_the_derivative_of_the_residual(self, model, params):
         columns = [central(model.residual, params, e) for e in np.eye(model.n_params)]
@@ -447,21 +454,93 @@ class FlowLaws:
         assert relative(mf.integrate(fast, start, [0.02]).end, slow_end) < 1e-7
 
 
+def naive_gradient(model, params, drawn, noise):
+    """Unbiased ∇L of one replica, residual by residual; None means all, or no noise."""
+    drawn = range(model.n_residuals) if drawn is None else drawn
+    noise = np.zeros(len(drawn)) if noise is None else noise
+    residual, jacobian = model.residual(params), model.jacobian(params)
+    gradient = np.zeros(model.n_params)
+    for i, epsilon in zip(drawn, noise, strict=True):
+        error = residual[i] - epsilon
+        gradient += model.loss.curvatures[i] * error * jacobian[i]
+    return model.n_residuals / len(drawn) * gradient
+
+
+def naive_run(optimizer, direction, start, draws):
+    """One replica in a double loop, on the unreduced model."""
+    params, velocity = start.copy(), np.zeros_like(start)
+    for drawn, noise in draws:
+        pull = direction(optimizer, params, drawn, noise)
+        velocity = optimizer.momentum * velocity + pull
+        params = params - optimizer.learning_rate * velocity
+    return params
+
+
+def replica_draws(optimizer, n_steps, replicas, seed, replica):
+    """The draws of one replica out of several."""
+    draws = optimizer.draws(replicas, n_steps, np.random.default_rng(seed))
+    for drawn, noise in draws:
+        yield (
+            None if drawn is None else drawn[replica],
+            None if noise is None else noise[replica],
+        )
+
+
 class OptimizerLaws:
-    """Subclasses give ``optimizer`` and ``start``."""
+    """Subclasses give ``optimizer``, ``start`` and ``direction``, its naive twin."""
+
+    is_random = True
 
     def test_step_leaves_its_input_alone(self, optimizer, start):
-        before = np.tile(start, (3, 1))
-        kept = before.copy()
-        optimizer.step(before, np.random.default_rng(0))
-        assert np.array_equal(before, kept)
+        before = np.tile(start, (3, 1)) * np.array([[1.0], [1.1], [0.9]])
+        velocity = 0.1 * before
+        kept = before.copy(), velocity.copy()
+        draws = optimizer.draws(3, 2, np.random.default_rng(0))
+        after, pull = optimizer.step(before, velocity, next(draws))
+        assert np.array_equal(before, kept[0])
+        assert np.array_equal(velocity, kept[1])
+        middle = after.copy()
+        optimizer.step(after, pull, next(draws))
+        assert np.array_equal(after, middle)
+
+    def test_a_run_is_the_double_loop_in_unreduced_coordinates(self, optimizer, start):
+        starts = start + 1e-3 * np.random.default_rng(1).standard_normal(
+            (2, start.size)
+        )
+        run = mf.simulate(optimizer, starts, 20, every=20, rng=7, force=True)
+        for replica in range(2):
+            draws = replica_draws(optimizer, 20, 2, 7, replica)
+            twin = naive_run(optimizer, self.direction, starts[replica], draws)
+            assert relative(run.end[replica], twin) < 1e-11
+            assert relative(run.end[replica], starts[replica]) > 1e-4
 
     def test_same_seed_same_bits(self, optimizer, start):
-        first = mf.simulate(optimizer, start, 20, replicas=3, rng=5)
-        second = mf.simulate(optimizer, start, 20, replicas=3, rng=5)
-        other = mf.simulate(optimizer, start, 20, replicas=3, rng=6)
+        first, second, other = (
+            mf.simulate(optimizer, start, 20, replicas=3, rng=seed)
+            for seed in (5, 5, 6)
+        )
         assert np.array_equal(first.points, second.points)
-        assert not np.array_equal(first.points[-1], other.points[-1])
+        assert np.array_equal(first.end, other.end) != self.is_random
+        assert np.array_equal(first.end[0], first.end[1]) != self.is_random
+
+    def test_the_size_of_a_block_changes_no_bit(self, optimizer, start, monkeypatch):
+        runs = []
+        for block in (1, 7 * 3 * optimizer.model.n_residuals, 2**20):
+            monkeypatch.setattr("manifold_flow.optimizers.abstract.BLOCK", block)
+            runs.append(
+                mf.simulate(optimizer, start, 10, every=10, replicas=3, rng=5).points
+            )
+        assert np.array_equal(runs[0], runs[1])
+        assert np.array_equal(runs[0], runs[2])
+
+    def test_how_often_it_is_looked_at_changes_no_bit(self, optimizer, start):
+        runs = [
+            mf.simulate(optimizer, start, 40, every=every, replicas=2, rng=5)
+            for every in (1, 40)
+        ]
+        assert np.array_equal(runs[0].end, runs[1].end)
+        assert len(runs[0]) == 41
+        assert len(runs[1]) == 2
 
     def test_kept_steps_are_on_the_clock(self, optimizer, start):
         run = mf.simulate(optimizer, start, 25, every=10, rng=0)
@@ -472,3 +551,50 @@ class OptimizerLaws:
     def test_no_step_is_the_start(self, optimizer, start):
         run = mf.simulate(optimizer, start, 0, rng=0)
         assert relative(run.end, start) < 1e-14
+
+    def test_another_learning_rate_is_another_value(self, optimizer):
+        half = optimizer.with_learning_rate(optimizer.learning_rate / 2)
+        assert type(half) is type(optimizer)
+        assert half.learning_rate == optimizer.learning_rate / 2
+        assert half.time_per_step < optimizer.time_per_step
+        back = half.with_learning_rate(optimizer.learning_rate)
+        assert repr(back) == repr(optimizer)
+
+    def test_the_threshold_does_not_depend_on_the_learning_rate(self, optimizer, start):
+        here = optimizer.model.linearize(start)
+        threshold = optimizer.stability(here)
+        assert threshold > 0.0
+        assert replace(optimizer, learning_rate=0.5).stability(here) == threshold
+
+
+class StochasticLaws(OptimizerLaws):
+    """Subclasses also give ``draws``: all equally likely ones, and ``point`` on M."""
+
+    @staticmethod
+    def direction(optimizer, params, drawn, noise):
+        return naive_gradient(optimizer.model, params, drawn, noise)
+
+    def test_the_mean_step_is_that_of_gradient_descent(
+        self, optimizer, start, outcomes
+    ):
+        drawn, noise = outcomes
+        params = np.tile(start + 0.1, (len(drawn), 1))
+        mean = optimizer.direction(params, (drawn, noise)).mean(axis=0)
+        expected = optimizer.model.linearize(start + 0.1).loss_gradient()
+        assert relative(mean, expected) < 1e-12
+
+    def test_the_noise_on_the_manifold_has_its_covariance(
+        self, optimizer, start, outcomes
+    ):
+        """Σ = Jᵀ N J, exactly, over all batches and all signs of the noise."""
+        drawn, noise = outcomes
+        model = optimizer.model
+        point = mf.ZeroLossManifold(model).projection(start)
+        pulls = optimizer.direction(np.tile(point, (len(drawn), 1)), (drawn, noise))
+        jacobian = model.jacobian(point)
+        expected = jacobian.T @ (optimizer.noise_covariance[:, None] * jacobian)
+        scale = max(np.abs(expected).max(), 1e-3)
+        found = pulls.T @ pulls / len(pulls)
+        assert np.abs(found - expected).max() < 1e-12 * scale
+        wrong = expected + 0.1 * jacobian.T @ jacobian
+        assert np.abs(found - wrong).max() > 1e-3 * scale

@@ -141,8 +141,8 @@ class CallableModel(Model):
 
     def residual(self, params: Array) -> Array:
         params = self._checked(params)
-        if params.ndim > 1:  # a user's function takes one point
-            return np.stack([self.residual(row) for row in params])
+        if params.ndim > 1:
+            return np.stack([self.residual(point) for point in params])
         value = _called("the residual", self._residual, params)
         return _real("the residual", value).reshape(-1)
 
@@ -184,12 +184,12 @@ class CallableModel(Model):
         drawn: Indices | None = None,
         noise: Array | None = None,
     ) -> Array:
-        errors = np.stack([self.residual(point) for point in params])
+        errors = self.residual(params)
         if drawn is not None:
             errors = np.take_along_axis(errors, drawn, axis=1)
         if noise is not None:
             errors = errors - noise
-        pulls = self.loss.slopes(errors, drawn)
+        pulls = self.loss.slopes(errors.T, None if drawn is None else drawn.T).T
         if drawn is not None:  # repeated draws add up
             shares, pulls = pulls, np.zeros((len(params), self.n_residuals))
             np.add.at(pulls, (np.arange(len(params))[:, None], drawn), shares)

@@ -20,7 +20,6 @@ from manifold_flow.errors import (
     require,
     suggest_keywords,
 )
-from manifold_flow.models.model import Model
 from manifold_flow.optimizers.abstract import Optimizer
 from manifold_flow.optimizers.starting import as_start, refuse_hopeless
 from manifold_flow.optimizers.stepping import overrun, windows
@@ -136,7 +135,7 @@ def simulate(  # noqa: PLR0913  # how to run it, by name
             windows(inner, run.kept[0][1], n_steps, every, draws, diverged), report
         )
     points = np.array([params.reshape(first.shape) for _, params in run.kept])
-    residual = np.array([_largest_residual(inner.model, rows) for rows in points])
+    residual = np.array([np.abs(inner.model.residual(rows)).max() for rows in points])
     trajectory = Trajectory(
         times=np.array([step for step, _ in run.kept]) * optimizer.time_per_step,
         status=Status.OUT_OF_BUDGET if run.ended_early else Status.COMPLETED,
@@ -208,11 +207,6 @@ def _divergence(
         step,
         params,
     )
-
-
-def _largest_residual(model: Model, params: Array) -> float:
-    rows = np.atleast_2d(params)
-    return max(float(np.abs(model.residual(row)).max()) for row in rows)
 
 
 def _details(
