@@ -71,8 +71,8 @@ class SquaredLoss:
     --------
     >>> SquaredLoss("half_mean", 4).value([2.0, 0.0, 0.0, 0.0])
     0.5
-    >>> SquaredLoss("sum", 4).label_noise_rate(noise_std=1.0, batch_size=4)
-    0.5
+    >>> SquaredLoss("sum", 4).curvatures
+    array([2., 2., 2., 2.])
     """
 
     normalization: str
@@ -232,55 +232,6 @@ class SquaredLoss:
         ratios = noise / self.curvatures
         matched = np.ptp(ratios) <= MATCHED * np.abs(ratios).max()
         return float(ratios.mean()) if matched else None
-
-    def noise_matching(self, noise_std: float, batch_size: int) -> float:
-        r"""Return c in Σ = c ∇²L, the gradient noise caused by label noise on M.
-
-        A batch of B residuals, scaled to an unbiased gradient of L, with fresh label
-        noise of variance σ² has covariance :math:`\Sigma = c\,\nabla^2 L`,
-        :math:`c = 2 n s q \sigma^2 / B` (equal weights q).
-
-        Parameters
-        ----------
-        noise_std : float
-            Standard deviation σ of the label noise, in units of the targets.
-        batch_size : int
-            Number B of samples a step.
-
-        Returns
-        -------
-        float
-            The constant c (theory notes §0.4).
-        """
-        weight = float(self.sample_weights[0])
-        return 2.0 * self.n_residuals * self.scale * weight * noise_std**2 / batch_size
-
-    def label_noise_rate(self, noise_std: float, batch_size: int) -> float:
-        r"""Return the rate c/4 of the limiting flow of label-noise SGD.
-
-        With slow time :math:`T = \eta^2 k` after k steps,
-        :math:`dY/dT = -\tfrac{c}{4}\,\mathrm{grad}_M \mathrm{Tr}\,\nabla^2 L`.
-
-        Parameters
-        ----------
-        noise_std : float
-            Standard deviation σ of the label noise.
-        batch_size : int
-            Number B of samples a step.
-
-        Returns
-        -------
-        float
-            The rate, per unit of slow time (theory notes §0.3-0.4).
-
-        Examples
-        --------
-        Batch 1 and the half-mean loss give the σ²/4 of Li, Wang and Arora:
-
-        >>> SquaredLoss("half_mean", 10).label_noise_rate(noise_std=1.0, batch_size=1)
-        0.25
-        """
-        return self.noise_matching(noise_std, batch_size) / 4.0
 
     def __repr__(self) -> str:
         """Return the constructor call."""

@@ -41,8 +41,9 @@ def test_the_table_of_rates():
         ("sum", 2): n * sigma**2 / 4,
     }
     for (name, batch), rate in rows.items():
-        found = mf.SquaredLoss(name, n).label_noise_rate(sigma, batch)
-        assert found == pytest.approx(rate, rel=1e-14)
+        loss = mf.SquaredLoss(name, n)
+        noise = loss.label_noise_covariance(sigma, mf.Batches(n, batch))
+        assert loss.matching(noise) / 4 == pytest.approx(rate, rel=1e-14)
 
 
 def test_hyphens_and_underscores_are_alike():

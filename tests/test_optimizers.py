@@ -18,7 +18,6 @@ from manifold_flow.errors import (
     IntegrationError,
     Interrupted,
     ModelError,
-    NoLimitingFlowError,
     ShapeError,
     StabilityError,
     UnknownKeywordError,
@@ -429,23 +428,6 @@ def test_the_deviation_from_the_flow_halves_with_the_learning_rate():
     assert abs(gaps[1]) < 0.2 * abs(drop)
 
 
-def test_rate_of_the_limiting_flow_for_every_row_of_the_clock_table():
-    """theory notes §0.4 as −κη² grad F with F = Tr∇²L at s = 1; rate = κ/s."""
-    n, sigma = 5, 0.3
-    table = {  # (loss, batch): κ, s
-        ("sum", n): (sigma**2 / 2, 1.0),
-        ("mean", n): (sigma**2 / (2 * n**2), 1 / n),
-        ("mean", 2): (sigma**2 / (2 * n * 2), 1 / n),
-        ("half_mean", 2): (sigma**2 / (8 * n * 2), 1 / (2 * n)),
-        ("sum", 2): (n * sigma**2 / (2 * 2), 1.0),
-    }
-    for (loss, batch), (kappa, scale) in table.items():
-        model = two_layer(n=n, loss=loss)
-        manifold = mf.ZeroLossManifold(model)
-        sgd = mf.LabelNoiseSGD(model, 0.01, sigma, batch_size=batch)
-        assert mf.limiting_flow(sgd, manifold).rate == pytest.approx(kappa / scale)
-
-
 class Impatient(mf.Optimizer):
     """Another optimizer whose user presses Ctrl-C at its eleventh step."""
 
@@ -530,29 +512,6 @@ def test_optimizers_pickle():
 
 
 # --- what has no limit, and bad arguments ---------------------------------------------
-
-
-def test_an_optimizer_without_a_theorem_lists_those_that_have_one():
-    manifold = mf.ZeroLossManifold(diagonal())
-    with pytest.raises(NoLimitingFlowError, match="LabelNoiseSGD"):
-        mf.limiting_flow("adam", manifold)
-
-
-def test_unmatched_noise_and_no_noise_have_no_trace_flow():
-    weighted = MODELS["signed-weighted"]()
-    sgd = mf.LabelNoiseSGD(weighted, 0.01, 0.5)
-    with pytest.raises(NoLimitingFlowError, match="not matched to the Hessian"):
-        mf.limiting_flow(sgd, mf.ZeroLossManifold(weighted))
-    model = diagonal()
-    quiet = mf.LabelNoiseSGD(model, 0.01, 0.0)
-    with pytest.raises(NoLimitingFlowError, match="without label noise"):
-        mf.limiting_flow(quiet, mf.ZeroLossManifold(model))
-
-
-def test_another_models_manifold_has_no_common_clock():
-    sgd = mf.LabelNoiseSGD(diagonal(), 0.01, 0.5)
-    with pytest.raises(NoLimitingFlowError, match="different models"):
-        mf.limiting_flow(sgd, mf.ZeroLossManifold(diagonal()))
 
 
 @pytest.mark.parametrize("every", [1, 17, 400])
