@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from manifold_flow import bounds, datasets, errors, references
     from manifold_flow.activations import Activation
     from manifold_flow.batches import Batches
+    from manifold_flow.comparison import (
+        Comparison,
+        compare,
+        convergence_order,
+        deviation,
+    )
     from manifold_flow.flow import (
         DriftFlow,
         Flow,
@@ -112,6 +118,11 @@ __all__ = [
     "LimitingDiffusion",
     "integrate_sde",
     "limit_map_hessian",
+    # the one beside the other
+    "compare",
+    "Comparison",
+    "deviation",
+    "convergence_order",
     # results and exact answers
     "Trajectory",
     "Status",
@@ -165,6 +176,10 @@ _HOME = {
     "LimitingDiffusion": "limits",
     "integrate_sde": "limits",
     "limit_map_hessian": "limits",
+    "compare": "comparison",
+    "Comparison": "comparison",
+    "deviation": "comparison",
+    "convergence_order": "comparison",
     "Trajectory": "trajectory",
     "Status": "trajectory",
     "load": "trajectory",

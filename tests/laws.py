@@ -73,6 +73,11 @@ class ModelLaws:
         columns = [central(model.residual, params, e) for e in np.eye(model.n_params)]
         assert relative(model.jacobian(params), np.stack(columns, axis=1)) < 1e-8
 
+    def test_a_batch_of_parameters_is_taken_row_by_row(self, model, rng):
+        batch = 0.5 * rng.standard_normal((3, model.n_params))
+        for function in (model.residual, model.jacobian):
+            assert relative(function(batch), np.stack([*map(function, batch)])) < 1e-14
+
     def test_contracted_hessian_is_the_derivative_of_the_jacobian(
         self, model, params, rng
     ):

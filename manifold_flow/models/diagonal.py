@@ -90,7 +90,7 @@ class DiagonalLinearNetwork(Model):
         return self.weights(params) @ self.inputs.T - self.targets
 
     def jacobian(self, params: Array) -> Array:
-        return 2.0 * np.tile(self.inputs, 2) * self._signed(params)
+        return 2.0 * np.tile(self.inputs, 2) * self._signed(params)[..., None, :]
 
     def _signed(self, params: Array) -> Array:
         u, v = np.split(self._checked(params), 2, axis=-1)

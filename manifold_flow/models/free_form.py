@@ -147,7 +147,10 @@ class CallableModel(Model):
         return _real("the residual", value).reshape(-1)
 
     def jacobian(self, params: Array) -> Array:
-        value = _called("the jacobian", self._jacobian, self._checked(params))
+        params = self._checked(params)
+        if params.ndim > 1:
+            return np.stack([self.jacobian(row) for row in params])
+        value = _called("the jacobian", self._jacobian, params)
         matrix = _real("the jacobian", value)
         if matrix.shape != (self.n_residuals, self.n_params):
             raise ShapeError(

@@ -119,7 +119,8 @@ class MatrixSensing(Model):
         return self.predict(params, self.matrices) - self.targets
 
     def jacobian(self, params: Array) -> Array:
-        return (self._forms @ self._stacked(params)).reshape(self.n_residuals, -1)
+        rows = self._forms @ self._stacked(params)[..., None, :, :]
+        return rows.reshape(*rows.shape[:-2], self.n_params)
 
     def contracted_hessian(self, params: Array, directions: Array) -> Array:
         moved = directions.reshape(self.n_residuals, -1, self.rank)

@@ -193,8 +193,8 @@ class TwoLayerNetwork(Model):
 
     def jacobian(self, params: Array) -> Array:
         slopes = self.activation.derivative(self.features(params), 1)
-        blocks = (slopes * self.output_weights)[:, :, None] * self.inputs[:, None, :]
-        return blocks.reshape(self.n_residuals, self.n_params)
+        blocks = (slopes * self.output_weights)[..., None] * self.inputs[:, None, :]
+        return blocks.reshape(*slopes.shape[:-1], self.n_params)
 
     def contracted_hessian(self, params: Array, directions: Array) -> Array:
         second = self.activation.derivative(self.features(params), 2)

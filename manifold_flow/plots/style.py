@@ -26,6 +26,7 @@ __all__ = [
     "marker",
     "new_axes",
     "new_axes_row",
+    "png",
     "png_base64",
 ]
 
@@ -88,11 +89,16 @@ def new_axes_row(count: int, size: tuple[float, float] = (11.0, 4.2)) -> list[Ax
         return list(figure.subplots(1, count, squeeze=False)[0])
 
 
-def png_base64(axes: Axes) -> str:
-    """Return the figure of some axes as a base64 PNG for a self-contained page."""
+def png(axes: Axes) -> bytes:
+    """Return the figure of some axes as the content of a PNG file."""
     buffer = io.BytesIO()
     axes.figure.figure.savefig(buffer, format="png", dpi=144)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    return buffer.getvalue()
+
+
+def png_base64(axes: Axes) -> str:
+    """Return the figure of some axes as a base64 PNG for a self-contained page."""
+    return base64.b64encode(png(axes)).decode("ascii")
 
 
 def marker(times: Array) -> str | None:
