@@ -277,7 +277,7 @@ def test_a_mistyped_keyword_is_answered_with_the_nearest():
 
 def test_the_command_prints_a_line_a_statement(capsys, tmp_path):
     out = tmp_path / "report.html"
-    code, text, err = run(capsys, f"{GROUP}/theorem-1", "--quiet", "--out", out)
+    code, text, err = run(capsys, f"{GROUP}/lemma-3", "--quiet", "--out", out)
     assert (code, err) == (0, "")
     assert "HOLDS       HOLDS" in text
     assert "fails, as it must" in text
