@@ -323,7 +323,10 @@ def sparse_diagonal():
     return mf.DiagonalLinearNetwork(inputs, inputs @ truth)
 
 
-@pytest.mark.parametrize("method", ["auto", "Radau"])
+# the automatic one goes the same way in the next test
+@pytest.mark.parametrize(
+    "method", [pytest.param("auto", marks=pytest.mark.slow), "Radau"]
+)
 def test_sparse_targets_end_at_the_edge_within_the_l1_value(method):
     model = sparse_diagonal()
     manifold = mf.ZeroLossManifold(model)
