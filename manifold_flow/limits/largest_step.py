@@ -87,8 +87,9 @@ class TrackingStep:
             "stability": f"stability, which ends at {self.stability_threshold:.3g}",
         }
         return (
-            f"learning_rate = {self.learning_rate:.3g} deviates from the limiting flow "
-            f"by {self.deviation:.3g} of its fall.\n"
+            f"learning_rate = {self.learning_rate:.3g}\n"
+            "Tr ∇²L deviates from that of the limiting flow by "
+            f"{self.deviation:.3g} of its fall.\n"
             f"Limited by {words[self.limited_by]}.\n"
             f"Slow time {self.slow_time:.3g} takes {self.n_steps:.3g} steps."
         )
@@ -156,7 +157,8 @@ def largest_tracking_step(
     >>> import manifold_flow as mf
     >>> model = mf.DiagonalLinearNetwork([[1.0, 0.5]], [1.0])
     >>> print(mf.largest_tracking_step(model, 0.05, start=[1.25, 1.0, 0.75, 1.0]))
-    learning_rate = 0.0375 deviates from the limiting flow by 0.05 of its fall.
+    learning_rate = 0.0375
+    Tr ∇²L deviates from that of the limiting flow by 0.05 of its fall.
     Limited by the 0.05 allowed; SGD is stable up to 0.19.
     Slow time 12.9 takes 9.19e+03 steps.
     """
