@@ -144,14 +144,14 @@ class SquaredLoss:
 
         Parameters
         ----------
-        residual : array, shape (..., k)
-            The drawn residuals, label noise subtracted.
-        drawn : int array, shape (..., k), optional
+        residual : array, shape (k,) or (k, R)
+            The drawn residuals, label noise subtracted, of R replicas.
+        drawn : int array, shape (k,) or (k, R), optional
             Which ones they are; all n in order by default.
 
         Returns
         -------
-        array, shape (..., k)
+        array, shape (k,) or (k, R)
             What the gradients of the residuals are multiplied by.
 
         Examples
@@ -160,9 +160,8 @@ class SquaredLoss:
         array([24.])
         """
         if drawn is None:
-            return self.curvatures * residual
-        scale = self.n_residuals / drawn.shape[-1]
-        return scale * self.curvatures[drawn] * residual
+            return (self.curvatures * residual.T).T
+        return self.n_residuals / len(drawn) * self.curvatures[drawn] * residual
 
     def label_noise_covariance(
         self, noise_std: ArrayLike, batches: Batches, shared: bool = False

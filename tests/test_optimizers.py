@@ -577,7 +577,7 @@ def test_the_other_hyperparameters_out_of_bounds():
             DataError, match=r"radius|batch_size|momentum|learning_rate"
         ):
             build()
-    with pytest.raises(ShapeError, match="One for every residual"):
+    with pytest.raises(DataError, match="array of 3, one for every residual"):
         mf.LabelNoiseSGD(model, 0.1, [0.1, 0.2])
 
 

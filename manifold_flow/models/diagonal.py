@@ -111,21 +111,22 @@ class DiagonalLinearNetwork(Model):
         drawn: Indices | None = None,
         noise: Array | None = None,
     ) -> Array:
-        u, v = params[:, : self.n_features], params[:, self.n_features :]
+        columns = None if drawn is None else drawn.T
+        u, v = params.T[: self.n_features], params.T[self.n_features :]
         weights = u * u - v * v
-        if drawn is None:
-            errors = weights @ self.inputs.T - self.targets
+        if columns is None:
+            errors = self.inputs @ weights - self.targets[:, None]
         else:
-            rows = self.inputs[drawn]
-            errors = np.einsum("rbd,rd->rb", rows, weights) - self.targets[drawn]
+            rows = self.inputs.T.take(columns, axis=1)
+            errors = np.einsum("dkr,dr->kr", rows, weights) - self.targets[columns]
         if noise is not None:
-            errors -= noise
-        pulls = 2.0 * self.loss.slopes(errors, drawn)
-        if drawn is None:
-            by_feature = pulls @ self.inputs
+            errors -= noise.T
+        pulls = 2.0 * self.loss.slopes(errors, columns)
+        if columns is None:
+            by_feature = self.inputs.T @ pulls
         else:
-            by_feature = np.einsum("rb,rbd->rd", pulls, rows)
-        return np.concatenate([by_feature * u, -by_feature * v], axis=1)
+            by_feature = np.einsum("dkr,kr->dr", rows, pulls)
+        return np.concatenate([by_feature * u, -by_feature * v]).T
 
     def predict(self, params: Array, inputs: ArrayLike) -> Array:
         return self.weights(params) @ as_finite("inputs", inputs, 2).T

@@ -186,7 +186,7 @@ class CallableModel(Model):
             errors = np.take_along_axis(errors, drawn, axis=1)
         if noise is not None:
             errors = errors - noise
-        pulls = self.loss.slopes(errors, drawn)
+        pulls = self.loss.slopes(errors.T, None if drawn is None else drawn.T).T
         if drawn is not None:  # repeated draws add up
             shares, pulls = pulls, np.zeros((len(params), self.n_residuals))
             np.add.at(pulls, (np.arange(len(params))[:, None], drawn), shares)

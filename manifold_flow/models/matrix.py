@@ -136,23 +136,26 @@ class MatrixSensing(Model):
         drawn: Indices | None = None,
         noise: Array | None = None,
     ) -> Array:
-        factors = params.reshape(len(params), -1, self.rank)
-        outer = (factors @ factors.swapaxes(1, 2)).reshape(len(params), -1)
+        columns = None if drawn is None else drawn.T
+        factors = params.T.reshape(-1, self.rank, len(params))
         forms = self._forms.reshape(self.n_residuals, -1)
-        if drawn is None:
-            errors = 0.5 * (outer @ forms.T) - self.targets
+        outer = np.einsum("akr,bkr->abr", factors, factors)
+        products = outer.reshape(-1, len(params))
+        if columns is None:
+            errors = 0.5 * (forms @ products) - self.targets[:, None]
         else:
-            rows = forms[drawn]
-            errors = 0.5 * np.einsum("rbq,rq->rb", rows, outer) - self.targets[drawn]
+            rows = forms.T.take(columns, axis=1)
+            values = 0.5 * np.einsum("qkr,qr->kr", rows, products)
+            errors = values - self.targets[columns]
         if noise is not None:
-            errors -= noise
-        pulls = self.loss.slopes(errors, drawn)
-        if drawn is None:
-            combined = pulls @ forms
+            errors -= noise.T
+        pulls = self.loss.slopes(errors, columns)
+        if columns is None:
+            combined = forms.T @ pulls
         else:
-            combined = np.einsum("rb,rbq->rq", pulls, rows)
-        side = factors.shape[1]
-        return (combined.reshape(-1, side, side) @ factors).reshape(params.shape)
+            combined = np.einsum("qkr,kr->qr", rows, pulls)
+        gradient = np.einsum("abr,bkr->akr", combined.reshape(outer.shape), factors)
+        return gradient.reshape(params.T.shape).T
 
     def predict(self, params: Array, inputs: ArrayLike) -> Array:
         """Return ⟨A, U Vᵀ⟩ for other measurement matrices A, shape (..., k)."""

@@ -84,7 +84,8 @@ class Model(ABC):
 
         :math:`\tfrac{n}{k} \sum_b c_{i_b} (r_{i_b} - \varepsilon_b) \nabla r_{i_b}`
         with the curvatures c of the loss, the k drawn residuals and their noise ε.
-        It is called at every step of a run: it checks nothing.
+        It is called at every step of a run: it checks nothing, and is fastest where
+        the replicas are contiguous (``params.T`` is in C order).
 
         Parameters
         ----------

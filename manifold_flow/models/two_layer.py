@@ -221,30 +221,26 @@ class TwoLayerNetwork(Model):
         drawn: Indices | None = None,
         noise: Array | None = None,
     ) -> Array:
-        if drawn is None:
-            return self._full_gradient(params, noise)
-        weights = params.reshape(len(params), self.width, self.n_features)
-        rows = self.inputs[drawn]
-        value, slope = self.activation.value_and_slope(rows @ weights.swapaxes(1, 2))
-        errors = value @ self.output_weights - self.targets[drawn]
-        if noise is not None:
-            errors -= noise
-        pulls = self.loss.slopes(errors, drawn)[:, :, None] * self.output_weights
-        back = pulls * slope
-        return np.einsum("rbm,rbd->rmd", back, rows).reshape(params.shape)
-
-    def _full_gradient(self, params: Array, noise: Array | None) -> Array:
-        """∇L of all replicas by two products, preactivations laid out (R, m, n)."""
-        layout = (len(params), self.width, self.n_residuals)
-        weights = params.reshape(-1, self.n_features)
-        preactivations = (weights @ self.inputs.T).reshape(layout)
+        # replicas last: loops run over contiguous replicas, products are small ones
+        columns = None if drawn is None else drawn.T
+        weights = params.T.reshape(self.width, self.n_features, -1)
+        if columns is None:
+            preactivations, targets = self.inputs @ weights, self.targets[:, None]
+        else:
+            rows, targets = self.inputs.T.take(columns, axis=1), self.targets[columns]
+            preactivations = np.einsum("mdr,dkr->mkr", weights, rows)
         value, slope = self.activation.value_and_slope(preactivations)
-        errors = self.output_weights @ value - self.targets
+        outputs = self.output_weights @ value.reshape(self.width, -1)
+        errors = outputs.reshape(value.shape[1:]) - targets
         if noise is not None:
-            errors -= noise
-        back = slope * self.loss.slopes(errors)[:, None, :]
-        back *= self.output_weights[:, None]
-        return (back.reshape(-1, self.n_residuals) @ self.inputs).reshape(params.shape)
+            errors -= noise.T
+        back = slope * self.loss.slopes(errors, columns)
+        back *= self.output_weights[:, None, None]
+        if columns is None:
+            gradient = self.inputs.T @ back
+        else:
+            gradient = np.einsum("mkr,dkr->mdr", back, rows)
+        return gradient.reshape(params.T.shape).T
 
     def predict(self, params: Array, inputs: ArrayLike) -> Array:
         rows = as_finite("inputs", inputs, 2)

@@ -32,7 +32,7 @@ SHORTEST = 1e-150
 class Optimizer(ABC):
     r"""What moves in steps, many replicas at once.
 
-    .. math:: v^+ = \beta v + g(\theta), \qquad \theta^+ = \theta - \eta\, v^+
+    .. math:: v^+ = \beta v - \eta\, g(\theta), \qquad \theta^+ = \theta + v^+
 
     with the direction g, which distinguishes the optimizers, the learning rate η and
     the momentum β.  An optimizer is a value: v is carried by whoever steps.
@@ -102,10 +102,11 @@ class Optimizer(ABC):
         tuple of array
             θ⁺ and v⁺.
         """
-        pull = self.direction(params, draw)
+        change = self.direction(params, draw)
+        change *= -self.learning_rate
         if self.momentum:
-            pull += self.momentum * velocity
-        return params - self.learning_rate * pull, pull
+            change += self.momentum * velocity
+        return params + change, change
 
     def draws(
         self, replicas: int, n_steps: int, rng: np.random.Generator

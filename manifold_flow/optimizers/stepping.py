@@ -54,6 +54,7 @@ def windows(
     # Without this every array of more than 128 kB is unmapped when a step frees it and
     # faulted in again by the next one, which took 6 times as long (mallopt(3)).
     np.empty(HOARD, dtype=np.uint8)
+    params = np.asfortranarray(params)  # contiguous replicas
     draws = optimizer.draws(len(params), n_steps, rng)
     velocity, step = np.zeros_like(params), 0
     for stop in _stops(n_steps, every):

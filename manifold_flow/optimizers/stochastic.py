@@ -10,12 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_real
 from manifold_flow.batches import Batches
-from manifold_flow.errors import (
-    DataError,
-    ShapeError,
-    UnknownNameError,
-    suggests_keywords,
-)
+from manifold_flow.checks import number
+from manifold_flow.errors import DataError, UnknownNameError, suggests_keywords
 from manifold_flow.fluctuations import stability_threshold
 from manifold_flow.linearization import Linearization
 from manifold_flow.models.model import Model
@@ -218,14 +214,12 @@ class LabelNoiseSGD(StochasticGradient):
 
 def _checked_std(noise_std: ArrayLike, n_residuals: int) -> float | Array:
     """Return standard deviations as a float, or as a read-only array (n,)."""
-    std = as_real("noise_std", noise_std).copy()
-    if std.shape not in ((), (n_residuals,)):
-        raise ShapeError(
-            "noise_std", f"() or ({n_residuals},)", std.shape, "One for every residual."
-        )
-    wrong = ~np.isfinite(std) | (std < 0.0)
-    if wrong.any():
-        first = std[wrong].flat[0]
-        raise DataError(f"noise_std = {first}: must be finite and 0 or more.")
-    std.setflags(write=False)
-    return std if std.ndim else float(std)
+    if np.shape(noise_std) != (n_residuals,):
+        advice = f"Or an array of {n_residuals}, one for every residual."
+        std: float | Array = number("noise_std", noise_std, advice)
+    else:
+        std = as_real("noise_std", noise_std).copy()
+        std.setflags(write=False)
+    if not (np.isfinite(std).all() and np.min(std) >= 0.0):
+        raise DataError(f"noise_std = {noise_std!r}: must be finite and 0 or more.")
+    return std
