@@ -234,7 +234,8 @@ class TwoLayerNetwork(Model):
         errors = outputs.reshape(value.shape[1:]) - targets
         if noise is not None:
             errors -= noise.T
-        back = slope * self.loss.slopes(errors, columns)
+        back = slope  # written over: fewer arrays stay in the cache
+        back *= self.loss.slopes(errors, columns)
         back *= self.output_weights[:, None, None]
         if columns is None:
             gradient = self.inputs.T @ back
