@@ -34,7 +34,7 @@ def largest(model, tolerance, batch_size, slow_time=4.0):
     return step, start
 
 
-@pytest.mark.parametrize("batch_size", [3, 1])
+@pytest.mark.parametrize("batch_size", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_deviation_at_the_largest_step_is_the_tolerance(batch_size):
     model = two_layer(n=3, d=3, width=2)
     step, start = largest(model, 0.05, batch_size)
