@@ -10,7 +10,7 @@ from scipy.integrate import solve_ivp
 import manifold_flow as mf
 from cases import MODELS, two_layer
 from laws import central, relative
-from manifold_flow.limits.sde import euler_heun
+from manifold_flow.limits.euler_heun import euler_heun
 
 ELLIPSE_AXES = np.array([2.0, 1.0])
 MODES = np.fft.fftfreq(32, 1 / 32)
@@ -629,6 +629,23 @@ def test_what_breaks_a_run_keeps_the_paths():
     assert partial.status is mf.Status.FAILED
     assert isinstance(caught.value.__cause__, mf.errors.CallbackError)
     assert manifold.belongs(partial.end)
+
+
+def test_steps_too_long_for_the_curvature_are_noted(brownian):
+    fine = mf.integrate_sde(brownian, NORTH, [0.1], dt=0.01, rng=0)
+    assert fine.details["caveats"] == list(brownian.manifold.model.caveats)
+    long = mf.integrate_sde(brownian, NORTH, [40.0], dt=4.0, rng=0)
+    assert "dt is too long for the curvature of M" in repr(long)
+
+
+def test_steps_that_find_no_way_back_ask_for_shorter_ones():
+    manifold = mf.ZeroLossManifold(
+        mf.CallableModel(lambda t: np.tanh(t[:1]) + 0.1 * np.sin(t[1:]), n_params=2)
+    )
+    diffusion = mf.LimitingDiffusion(manifold, 1.0)
+    with pytest.raises(mf.errors.IntegrationError, match="use a shorter one") as caught:
+        mf.integrate_sde(diffusion, [0.0, 0.0], [1e4], dt=1e3, replicas=5, rng=0)
+    assert isinstance(caught.value.__cause__, mf.errors.ProjectionError)
 
 
 def test_an_interrupt_keeps_the_paths(brownian):

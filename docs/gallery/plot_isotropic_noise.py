@@ -58,7 +58,7 @@ for _ in times[1:]:
     isotropic.append(params)
 
 diffusion = mf.LimitingDiffusion(manifold, noise_std)
-paths = mf.integrate_sde(diffusion, start, times, dt=0.05, replicas=100, rng=rng)
+paths = mf.integrate_sde(diffusion, start, times, dt=0.05, replicas=60, rng=rng)
 print(paths)
 
 # %%

@@ -47,6 +47,11 @@ class LimitingDiffusion:
         σ for isotropic noise σ² I; a constant factor B; or ``point (p,) -> B (p, k)``,
         differentiable along M.
 
+    Attributes
+    ----------
+    noise : GradientNoise
+        The factor, split as the formulas need it.
+
     Raises
     ------
     DataError, ShapeError

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import time as clock
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,9 +11,8 @@ from manifold_flow.arrays import as_real, refuse_too_large
 from manifold_flow.checks import Rng, count, generator, positive, slow_times
 from manifold_flow.errors import (
     DataError,
-    IntegrationError,
-    Interrupted,
     ManifoldFlowError,
+    ProjectionError,
     RankDeficientJacobianError,
     ShapeError,
     require,
@@ -25,13 +20,13 @@ from manifold_flow.errors import (
 )
 from manifold_flow.flow.start import regular_start
 from manifold_flow.limits.diffusion import LimitingDiffusion
-from manifold_flow.linearization import REGULAR_MARGIN
+from manifold_flow.limits.euler_heun import Paths, intervals
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.solvers.progress import Report, reporter
 from manifold_flow.solvers.threads import small_problem_on_one_thread
 from manifold_flow.trajectory import Status, Trajectory
 
-__all__ = ["euler_heun", "integrate_sde"]
+__all__ = ["integrate_sde"]
 
 Array = NDArray[np.float64]
 
@@ -115,12 +110,17 @@ def integrate_sde(  # noqa: PLR0913  # all but three are given by name
     _check_budgets(asked, longest, max_steps, time_limit)
     refuse_too_large("the kept points", len(asked), *begin.shape)
     draws, report = generator(rng), reporter(progress)
-    paths = _Paths(diffusion, np.atleast_2d(begin), draws)
+    paths = Paths(diffusion, np.atleast_2d(begin), draws)
     try:
         with small_problem_on_one_thread(begin.shape[-1]):
             paths.follow(asked, longest, time_limit, report)
     except RankDeficientJacobianError as error:
         paths.stop(Status.RANK_LOSS, str(error), error)
+    except ProjectionError as error:
+        why = (
+            f"a step of dt = {longest:g} found no way back; use a shorter one. {error}"
+        )
+        paths.stop(Status.FAILED, f"{why} {error}", error)
     except (ManifoldFlowError, np.linalg.LinAlgError) as error:
         paths.stop(Status.FAILED, str(error), error)
     except KeyboardInterrupt as error:
@@ -131,147 +131,12 @@ def integrate_sde(  # noqa: PLR0913  # all but three are given by name
     return paths.answer(begin.ndim == 1, details)
 
 
-def euler_heun(
-    diffusion: LimitingDiffusion, point: Array, dt: float, increment: Array
-) -> Array:
-    r"""Return one Euler-Heun step from a point of M, not yet projected.
-
-    .. math:: \theta + a(\theta)\, dt + \tfrac12 \bigl(\sigma(\theta)
-       + \sigma(\theta + \sigma(\theta)\, dW)\bigr)\, dW
-
-    with the Stratonovich drift a and σ = P_T B.
-
-    Parameters
-    ----------
-    diffusion : LimitingDiffusion
-        What to follow.
-    point : array, shape (p,)
-        θ.
-    dt : float
-        Step in slow time.
-    increment : array, shape (k,)
-        dW, Gaussian with variance dt.
-
-    Returns
-    -------
-    array, shape (p,)
-        Beside M by O(dt^(3/2)).
-    """
-    kick = diffusion.kick(point, increment)
-    kick_ahead = diffusion.kick(point + kick, increment)
-    drift = diffusion.stratonovich_drift(point)
-    return point + dt * drift + 0.5 * (kick + kick_ahead)
-
-
-@dataclass(eq=False)
-class _Paths:
-    """Paths while they are being followed; ``time`` and ``points`` are where they are.
-
-    A step replaces ``points`` only when every replica has made it.
-    """
-
-    diffusion: LimitingDiffusion
-    points: Array
-    draws: np.random.Generator
-    time: float = 0.0
-    n_steps: int = 0
-    drift: float = 0.0
-    kept: list[tuple[float, Array]] = field(default_factory=list)
-    status: Status = Status.COMPLETED
-    message: str = "reached the last requested time"
-    cause: BaseException | None = None
-
-    def __post_init__(self) -> None:
-        self.began = clock.monotonic()
-        self.streams = self.draws.spawn(len(self.points))
-        self.n_sources = self.diffusion.noise.n_sources(self.points[0])
-        first = self.diffusion.manifold.linearize(self.points[0])
-        self.steepest = float(first.singular_values[0])
-
-    def follow(
-        self, times: Array, longest: float, time_limit: float | None, report: Report
-    ) -> None:
-        """Step through all times; raises where a path breaks down."""
-        deadline = self.began + (np.inf if time_limit is None else time_limit)
-        for start, end, n_steps in _intervals(times, longest):
-            for step in range(n_steps):
-                self._step((end - start) / n_steps)
-                self.time = start + (end - start) * (step + 1) / n_steps
-                report(f"slow time {self.time:.6g} of {times[-1]:.6g}")
-                if clock.monotonic() > deadline:
-                    why = f"time_limit = {time_limit:g} s is used up"
-                    return self.stop(Status.OUT_OF_BUDGET, why)
-            self.kept.append((end, self.points))
-
-    def _step(self, dt: float) -> None:
-        manifold = self.diffusion.manifold
-        moved = []
-        for point, stream in zip(self.points, self.streams, strict=True):
-            increment = np.sqrt(dt) * stream.standard_normal(self.n_sources)
-            beside = euler_heun(self.diffusion, point, dt, increment)
-            violation = float(np.abs(manifold.model.residual(beside)).max())
-            self.drift = max(self.drift, violation)
-            moved.append(self._regular(manifold.projection(beside)))
-        self.points, self.n_steps = np.array(moved), self.n_steps + 1
-
-    def _regular(self, point: Array) -> Array:
-        """Return the point, unless the smooth part of M ends there."""
-        values = self.diffusion.manifold.linearize(point).singular_values
-        # where all gradients vanish together, only their size tells
-        margin = float(values[-1] / max(values[0], self.steepest))
-        if margin < REGULAR_MARGIN:
-            raise RankDeficientJacobianError(
-                f"a replica is at the edge of the smooth part of M, where sigma_min / "
-                f"sigma_max = {margin:.1e}",
-                values,
-            )
-        return point
-
-    def stop(
-        self, status: Status, why: str, cause: BaseException | None = None
-    ) -> None:
-        """Note what ended the paths early, and where they are."""
-        if not self.kept or self.kept[-1][0] < self.time:
-            self.kept.append((self.time, self.points))
-        self.status, self.cause = status, cause
-        self.message = f"stopped at slow time {self.time:.6g}: {why}"
-
-    def answer(self, single: bool, details: dict[str, Any]) -> Trajectory:
-        """Return the trajectory, or raise the error that carries it."""
-        residual = self.diffusion.manifold.submersion
-        points = np.array([rows for _, rows in self.kept])
-        trajectory = Trajectory(
-            times=np.array([time for time, _ in self.kept]),
-            status=self.status,
-            message=self.message,
-            reduced_points=points[:, 0] if single else points,
-            n_evaluations=self.n_steps * len(self.points),
-            n_steps=self.n_steps,
-            drift=self.drift,
-            seconds=clock.monotonic() - self.began,
-            details=details,
-            residual=np.array([np.abs(residual(rows)).max() for rows in points]),
-        )
-        if self.status.success:
-            return trajectory
-        if isinstance(self.cause, KeyboardInterrupt):
-            raise Interrupted(self.message, trajectory) from self.cause
-        raise IntegrationError(self.message, trajectory) from self.cause
-
-
-def _intervals(times: Array, longest: float) -> Iterator[tuple[float, float, int]]:
-    """Yield (start, end, number of steps) between requested times."""
-    for start, end in pairwise([0.0, *times.tolist()]):
-        # a hair above a whole number is rounding
-        yield start, end, int(np.ceil((end - start) / longest * (1.0 - 1e-12)))
-
-
 def _check_budgets(
     times: Array, longest: float, max_steps: int, time_limit: float | None
 ) -> None:
     if time_limit is not None:
         positive("time_limit", time_limit, "Or pass None.")
-    needed = sum(n_steps for _, _, n_steps in _intervals(times, longest))
+    needed = sum(n_steps for _, _, n_steps in intervals(times, longest))
     if needed > count("max_steps", max_steps):
         raise DataError(
             f"slow time {times[-1]:.6g} takes {needed} steps of dt = {longest:.3g},"
