@@ -45,9 +45,7 @@ print(found)
 
 axes = plots.new_axes()
 finest = found.ensembles[-1]
-axes.plot(
-    finest.times, finest.reference, color=plots.BLUE, lw=2, label="limiting flow"
-)
+axes.plot(finest.times, finest.reference, color=plots.BLUE, lw=2, label="limiting flow")
 for ensemble, colour in zip(
     found.ensembles, (plots.VERMILION, plots.ORANGE, plots.GREEN), strict=True
 ):
