@@ -424,6 +424,29 @@ def test_other_models_halve(model):
 
 
 @pytest.mark.slow
+def test_momentum_halves_on_its_own_clock():
+    model = two_layer(n=3, d=3)
+    assert_it_halves(label_noise(model, batch_size=3, momentum=0.5), model, share=0.08)
+
+
+@pytest.mark.slow
+def test_unmatched_noise_follows_its_drift_and_not_the_trace():
+    model = two_layer(n=3, d=3)
+    manifold = mf.ZeroLossManifold(model)
+    start = manifold.random_point(rng=0)
+    noise = np.array([0.3, 1.0, 2.0])
+    sgd = mf.LabelNoiseSGD(model, 0.04, noise)
+    found = mf.compare(sgd, manifold, start, slow_time=1.0, replicas=100, rng=0)
+    assert found.flow.startswith("DriftFlow")
+    assert found.verdict is Verdict.HOLDS, found.reason
+    mean = mf.LimitingFlow(manifold, mf.HessianTrace(), np.mean(noise**2) / 4)
+    wrong = mf.compare(
+        *(sgd, manifold, start), slow_time=1.0, replicas=100, rng=0, flow=mean
+    )
+    assert wrong.verdict is Verdict.VIOLATED, wrong.reason
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [None, 1])
 def test_sharpness_aware_minimisation_halves(batch_size):
     model = two_layer(n=3, d=3)
