@@ -426,7 +426,8 @@ def test_other_models_halve(model):
 @pytest.mark.slow
 def test_momentum_halves_on_its_own_clock():
     model = two_layer(n=3, d=3)
-    assert_it_halves(label_noise(model, batch_size=3, momentum=0.5), model, share=0.08)
+    # the threshold with momentum is that of the mean alone: far below it here
+    assert_it_halves(label_noise(model, momentum=0.5), model, share=0.03, replicas=800)
 
 
 @pytest.mark.slow
