@@ -26,6 +26,8 @@ MAX_HALVINGS = 40
 GOAL, ACCEPTED = 8 * np.finfo(float).eps, 1e-12
 #: so many last steps that each leave more than this share of the residual are slow
 SLOW_STEPS, SLOW = 4, 0.1
+#: what a full step must leave of the residual, at most
+ENOUGH = 1.0 - 1e-4
 #: so many full steps reach M from beside it
 FULL_STEPS = 6
 
@@ -111,7 +113,7 @@ def gauss_newton_of_all(model: Model, points: Array) -> Array:
     for _ in range(FULL_STEPS):
         step, size, there = _full_step(model, ends[moving])
         arrived[moving] = there
-        on = ~there & (size < before[moving])
+        on = ~there & (size <= ENOUGH * before[moving])
         before[moving] = size
         moving = moving[on]
         if not moving.size:
@@ -218,6 +220,6 @@ def _damping(model: Model, point: Array, step: Array, size: float) -> float:
                 trial = model.residual(point - damping * step)
             except ManifoldFlowError:
                 continue
-            if np.linalg.norm(trial) <= (1.0 - 1e-4 * damping) * size:
+            if np.linalg.norm(trial) <= (1.0 - (1.0 - ENOUGH) * damping) * size:
                 return damping
     return 0.0

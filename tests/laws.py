@@ -369,6 +369,13 @@ class ManifoldLaws:
 
         assert tangential(2e-3) / tangential(1e-3) == pytest.approx(4.0, rel=0.1)
 
+    @pytest.mark.parametrize("distance", [0.0, 0.01, 0.3])
+    def test_a_batch_is_projected_as_its_points_alone(self, manifold, point, distance):
+        shifts = np.random.default_rng(5).standard_normal((6, *manifold.shape))
+        starts = point + distance * shifts
+        alone = np.stack([manifold.projection(start) for start in starts])
+        assert relative(manifold.projection(starts), alone) < 1e-10
+
     def test_to_tangent_is_tangent_and_idempotent(self, manifold, point):
         vector = np.random.default_rng(2).standard_normal(manifold.shape)
         tangent = manifold.to_tangent(vector, point)

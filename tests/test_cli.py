@@ -230,7 +230,7 @@ def test_a_missing_config(capsys, tmp_path):
         (["--width", "0"], "at least one neuron"),
         (["--n", "9", "--d", "8", "--width", "1"], "not over-parametrised"),
         (["--times", "2", "1"], "strictly increasing"),
-        (["--rate", "0"], "positive rate"),
+        (["--rate", "0"], "the flow stands still"),
         (["--activation", "tanh", "--width", "1"], "no zero-loss point"),
         (["--activation", "z**2"], "z**2 maps into [0, inf)"),
         (["--activation", "exp(-z**2)"], "exp(-z**2) maps into (0, 1]"),
@@ -378,6 +378,20 @@ def test_compare_prints_order_and_rates_as_one_json_object(capsys):
     assert [each["learning_rate"] for each in found["ensembles"]] == [0.08, 0.04, 0.02]
 
 
+@pytest.mark.slow
+def test_compare_of_the_issue(capsys):
+    code, out, _ = run(
+        capsys,
+        *("compare", "--model", "two-layer", "--n", 3, "--d", 5, "--width", 4),
+        *("--noise", 1, "--eta", 0.04, 0.02, 0.01, "--slow-time", 2),
+        *("--replicas", 256, "--seed", 1, "--json"),
+    )
+    found = json.loads(out)
+    assert (code, found["verdict"]) == (0, "HOLDS")
+    assert 0.8 <= found["fitted_order"] <= 1.25
+    assert found["rate_measured"] == pytest.approx(found["rate_predicted"], rel=0.05)
+
+
 def test_compare_with_a_wrong_rate_has_exit_status_1(capsys):
     code, out, _ = run(capsys, *QUICK, "--rate", 0.5)
     assert (code, "VIOLATED: the error does not go to 0" in out) == (1, True)
@@ -425,6 +439,7 @@ def test_compare_reads_a_config_and_other_optimizers(capsys, tmp_path):
         (["--optimizer", "minibtach"], "did you mean 'minibatch'"),
         (["--eta", "0.01"], "at least two different"),
         (["--noise", "-1"], "noise_std = -1"),
+        (["--slow-time", "-1"], "slow_time = -1"),
         (["--noise-law", "gaussain"], "did you mean 'gaussian'"),
         (["--batch-size", "9"], "batch_size = 9"),
         (["--momentum", "1"], "momentum = 1"),

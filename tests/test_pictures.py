@@ -143,6 +143,21 @@ def test_two_phases_have_a_clock_each():
     assert plots.plot_two_phases(*curves, *curves, axes=given) == given
 
 
+def test_a_convergence_is_drawn_with_a_line_of_slope_one():
+    rates, distances = np.array([0.04, 0.02, 0.01]), np.array([0.8, 0.4, 0.21])
+    axes = drawn(plots.plot_convergence(rates, distances, np.array([0.1, 0.1, 0.3])))
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    reference = next(line for line in axes.lines if "proportional" in line.get_label())
+    assert np.allclose(reference.get_ydata(), [0.84, 0.42, 0.21])
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == [
+        "0.04",
+        "0.02",
+        "0.01",
+    ]
+    # a bar that reaches below 0 ends on the axis
+    assert axes.get_ylim()[0] > 0.0
+
+
 def test_pyplot_keeps_no_figure(path):
     import matplotlib.pyplot as plt
 

@@ -43,19 +43,15 @@ print(found)
 # %%
 # The mean of the runs beside the flow.
 
-coarse = found.ensembles[0]
-axes = plots.plot_ensemble(
-    coarse.times,
-    coarse.reference,
-    coarse.times,
-    coarse.sharpness,
-    label="SGD, $\\eta$ = 0.04",
-)
+axes = plots.new_axes()
+finest = found.ensembles[-1]
+axes.plot(finest.times, finest.reference, color=plots.BLUE, lw=2, label="limiting flow")
 for ensemble, colour in zip(
-    found.ensembles[1:], (plots.ORANGE, plots.GREEN), strict=True
+    found.ensembles, (plots.VERMILION, plots.ORANGE, plots.GREEN), strict=True
 ):
-    label = f"$\\eta$ = {ensemble.learning_rate:g}"
-    axes.plot(ensemble.times, ensemble.mean, color=colour, ls=":", label=label)
+    label = f"SGD, $\\eta$ = {ensemble.learning_rate:g}"
+    axes.plot(ensemble.times, ensemble.mean, color=colour, ls="--", label=label)
+axes.set(xlabel=r"slow time  $\eta^2 k$", ylabel=r"$\mathrm{Tr}\,\nabla^2 L$")
 axes.legend()
 runs = axes.figure
 runs

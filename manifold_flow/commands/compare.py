@@ -113,7 +113,8 @@ def _optimizer(options: argparse.Namespace, model: Model) -> Optimizer:
     import manifold_flow as mf
     from manifold_flow.errors import UnknownNameError
 
-    kind, rate = options.optimizer.replace("_", "-"), options.eta[0]
+    kind = options.optimizer.replace("_", "-")
+    rate = options.eta[0] if options.eta else 1.0  # none at all is refused later
     drawn = {
         "batch_size": options.batch_size,
         "replacement": options.replacement,

@@ -22,7 +22,7 @@ __all__ = ["Curve", "deviation", "measured", "sharpness_after_projection"]
 Array = NDArray[np.float64]
 
 #: points of a curve, and how much longer it becomes until the rate that fits is inside
-CURVE_POINTS, LONGER = 200, np.array([4.0, 16.0, 64.0])
+CURVE_POINTS, LONGER = 100, np.array([4.0, 16.0, 64.0])
 #: relative change of the sharpness below which a flow does not move
 FLAT = 1e-9
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_finite
 from manifold_flow.checks import Rng, count, generator, positive, representable
+from manifold_flow.comparison.ensemble import Ensemble
 from manifold_flow.comparison.measurement import Curve, measured
 from manifold_flow.comparison.result import Comparison
 from manifold_flow.comparison.starts import displaced, independent_runs
@@ -18,6 +20,7 @@ from manifold_flow.limits import limiting_flow
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.optimizers import Optimizer, simulate
 from manifold_flow.solvers.progress import Report
+from manifold_flow.trajectory import Trajectory
 
 __all__ = ["compare"]
 
@@ -121,42 +124,28 @@ def compare(  # noqa: PLR0913  # simulate's keywords beside the limit's
     rates = _checked_learning_rates(learning_rates)
     representable("slow_time", slow_time)
     count("replicas", replicas, 2, "A mean needs a spread, or it has no error bar.")
-    runs = [optimizer.with_learning_rate(rate) for rate in rates]
-    chance = generator(rng).spawn(1 + len(runs))
+    count("max_steps", max_steps)
+    first, *chance = generator(rng).spawn(1 + len(rates))
     begin = (
-        manifold.random_point(rng=chance[0])
+        manifold.random_point(rng=first)
         if start is None
         else as_finite("start", start, 1)
     )
     tested = limiting_flow(optimizer, manifold) if flow is None else flow
     require("flow", tested, Flow, "Pass mf.LimitingFlow(manifold, sharpness, rate).")
+    runs = [optimizer.with_learning_rate(rate) for rate in rates]
     if not force:
         _refuse_unstable(runs, manifold, begin)
     curve = Curve(tested, begin, slow_time)
-    times, between = _grid([slow_time / run.time_per_step for run in runs], slow_time)
-    replicas = independent_runs(optimizer, replicas)
-    starts = [
-        displaced(run, manifold, begin, replicas, source)
-        for run, source in zip(runs, chance[1:], strict=True)
+    many = independent_runs(optimizer, replicas)
+    trials = [
+        _Trial(run, displaced(run, manifold, begin, many, source), steps, source)
+        for run, steps, source in zip(runs, _grid(runs, slow_time), chance, strict=True)
     ]
-    _refuse_too_many(runs[-1], starts[-1], times * between, max_steps, time_limit)
-    ensembles = []
-    for run, first, every, source in zip(
-        runs, starts, between, chance[1:], strict=True
-    ):
-        path = simulate(
-            run,
-            first,
-            int(times * every),
-            every=int(every),
-            rng=source,
-            progress=progress,
-            force=True,  # asked above, of the start on M
-        )
-        ensembles.append(measured(path, curve, run.learning_rate))
+    _refuse_too_many(trials, max_steps, time_limit)
     model = optimizer.model
     return Comparison(
-        ensembles=tuple(ensembles),
+        ensembles=tuple(trial.beside(curve, progress) for trial in trials),
         rate_predicted=tested.rate,
         optimizer=repr(runs[-1]),
         flow=repr(tested),
@@ -164,6 +153,44 @@ def compare(  # noqa: PLR0913  # simulate's keywords beside the limit's
         loss=model.loss.formula,
         caveats=tuple(model.caveats),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """One ensemble that is to be run: (number of times, steps between them)."""
+
+    optimizer: Optimizer
+    starts: Array
+    steps: tuple[int, int]
+    rng: np.random.Generator
+
+    @property
+    def n_steps(self) -> int:
+        times, every = self.steps
+        return times * every
+
+    def beside(self, curve: Curve, progress: bool | Report | None) -> Ensemble:
+        """Run it, and measure it beside the flow."""
+        path = self._run(self.n_steps, self.rng, progress)
+        return measured(path, curve, self.optimizer.learning_rate)
+
+    def seconds_per_step(self) -> float:
+        """Return what a step of all replicas costs here."""
+        path = self._run(TIMED_STEPS, np.random.default_rng(0), False)
+        return path.seconds / TIMED_STEPS
+
+    def _run(
+        self, n_steps: int, rng: np.random.Generator, progress: bool | Report | None
+    ) -> Trajectory:
+        return simulate(
+            self.optimizer,
+            self.starts,
+            n_steps,
+            every=self.steps[1],
+            rng=rng,
+            progress=progress,
+            force=True,  # stability is asked of the start on M, before
+        )
 
 
 def _checked_learning_rates(learning_rates: Sequence[float]) -> list[float]:
@@ -196,13 +223,13 @@ def _refuse_unstable(
             )
 
 
-def _grid(n_steps: list[float], slow_time: float) -> tuple[int, NDArray[np.intp]]:
+def _grid(runs: list[Optimizer], slow_time: float) -> list[tuple[int, int]]:
     """Return how many times are kept, and how many steps lie between them.
 
     Of the numbers of times, the one is taken whose rounded steps end nearest to the
     slow time at every learning rate.
     """
-    wanted = np.array(n_steps)
+    wanted = slow_time / np.array([run.time_per_step for run in runs])
     if wanted.min() < TIMES[-1]:
         raise DataError(
             f"slow_time = {slow_time:g} is only {wanted.min():.3g} steps at the "
@@ -214,30 +241,24 @@ def _grid(n_steps: list[float], slow_time: float) -> tuple[int, NDArray[np.intp]
         return float(np.abs(np.round(wanted / times) * times / wanted - 1.0).max())
 
     times = min(TIMES, key=worst)
-    return times, np.round(wanted / times).astype(int)
+    return [(times, int(steps)) for steps in np.round(wanted / times)]
 
 
 def _refuse_too_many(
-    run: Optimizer,
-    starts: Array,
-    n_steps: NDArray[np.intp],
-    max_steps: int,
-    time_limit: float | None,
+    trials: list[_Trial], max_steps: int, time_limit: float | None
 ) -> None:
     """Raise before the work, with the seconds it would take."""
-    total = int(n_steps.sum())
+    total = sum(trial.n_steps for trial in trials)
     if total <= max_steps and time_limit is None:
         return
-    timed = simulate(run, starts, TIMED_STEPS, rng=0, progress=False, force=True)
-    seconds = total * timed.seconds / TIMED_STEPS
-    if total > max_steps or seconds > positive("time_limit", time_limit):
-        budget = (
-            f"max_steps = {max_steps}"
-            if total > max_steps
-            else f"time_limit = {time_limit:g} s"
-        )
-        raise DataError(
-            f"reaching the slow time takes {total} steps in all, about {seconds:.3g} "
-            f"s here, and {budget}. Steps grow as 1/eta^2 and faster: use larger "
-            "learning rates or a shorter slow_time, or raise the budget."
-        )
+    seconds = total * trials[-1].seconds_per_step()
+    budget = f"max_steps = {max_steps}"
+    if total <= max_steps:
+        if seconds <= positive("time_limit", time_limit):
+            return
+        budget = f"time_limit = {time_limit:g} s"
+    raise DataError(
+        f"reaching the slow time takes {total} steps in all, about {seconds:.3g} s "
+        f"here, and {budget}. Steps grow as 1/eta^2 and faster: use larger learning "
+        "rates or a shorter slow_time, or raise the budget."
+    )

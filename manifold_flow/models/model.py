@@ -61,7 +61,7 @@ class Model(ABC):
 
     @abstractmethod
     def jacobian(self, params: Array) -> Array:
-        """Return J, shape (..., n, p), with J[i, j] = ∂residual[i]/∂params[j]."""
+        """Return J of params (..., p): J[..., i, j] = ∂residual[i]/∂params[j]."""
 
     @abstractmethod
     def contracted_hessian(self, params: Array, directions: Array) -> Array:
