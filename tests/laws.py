@@ -430,6 +430,12 @@ class FlowLaws:
         velocity = flow.velocity(start)
         assert np.abs(flow.manifold.linearize(start).apply(velocity)).max() < 1e-9
 
+    def test_velocity_is_the_tangent_part_of_its_steepness(self, flow, start):
+        here = flow.manifold.linearize(start)
+        expected = -flow.rate * here.tangent_part(flow.steepness(here))
+        assert relative(flow.velocity(start), expected) < 1e-13
+        assert flow.moves
+
     def test_every_requested_time_is_returned_on_the_manifold(self, flow, start):
         times = [0.0, 0.01, 0.02, 0.05]
         path = mf.integrate(flow, start, times)

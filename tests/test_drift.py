@@ -32,6 +32,9 @@ class TestDriftFlow:
 
     # the laws that no sharpness is needed for
     test_velocity_is_tangent = FlowLaws.test_velocity_is_tangent
+    test_velocity_is_the_tangent_part_of_its_steepness = (
+        FlowLaws.test_velocity_is_the_tangent_part_of_its_steepness
+    )
     test_every_requested_time_is_returned_on_the_manifold = (
         FlowLaws.test_every_requested_time_is_returned_on_the_manifold
     )

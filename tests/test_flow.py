@@ -1,6 +1,7 @@
 """Flows: laws, the exact answers they must reach, and how they stop."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -465,6 +466,17 @@ def test_the_advice_at_a_floor_is_not_the_method_that_was_used(hovers, advice):
     assert path.status is mf.Status.OUT_OF_BUDGET
     assert advice in path.message
     assert "auto" not in path.message
+
+
+def test_a_drift_at_a_floor_need_not_come_to_rest():
+    seen, path = Observation(1.0, 1e-3, 1.0, 0.0, 1.0, 1.0), Path()
+    floor = Floor(seen, 1e-8, hovers=False, descends=False)
+    # its sharpness falls all the time, but that is no progress of a drift
+    falling = [replace(seen, sharpness=1.0 - 0.1 * k) for k in range(1000)]
+    assert floor.reached(falling[0], path) is False
+    assert [floor.reached(at, path) for at in falling][-2] is True
+    assert "the speed stopped falling at its floor 0.001" in path.message
+    assert "need not come to rest" in path.message
 
 
 def test_a_budget_of_steps_keeps_the_path(flow, start):

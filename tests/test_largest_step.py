@@ -5,7 +5,8 @@ import pytest
 
 import manifold_flow as mf
 from cases import diagonal, two_layer
-from manifold_flow.errors import DataError
+from manifold_flow.errors import ConvergenceError, DataError
+from manifold_flow.limits import largest_step
 
 
 def traces(flow, start, times):
@@ -33,7 +34,7 @@ def largest(model, tolerance, batch_size, slow_time=4.0):
     return step, start
 
 
-@pytest.mark.parametrize("batch_size", [3, 1])
+@pytest.mark.parametrize("batch_size", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_deviation_at_the_largest_step_is_the_tolerance(batch_size):
     model = two_layer(n=3, d=3, width=2)
     step, start = largest(model, 0.05, batch_size)
@@ -67,6 +68,7 @@ def test_a_tolerant_user_is_limited_by_stability():
     assert "Limited by stability, which ends at" in str(step)
 
 
+@pytest.mark.slow
 def test_noise_sets_the_clock_and_not_the_answer():
     model = mf.DiagonalLinearNetwork([[1.0, 0.5]], [1.0])
     loud, quiet = (
@@ -90,3 +92,35 @@ def test_a_start_that_is_flattest_has_no_fall():
 def test_bad_numbers(name):
     with pytest.raises(DataError, match=name):
         mf.largest_tracking_step(diagonal(), **{name: 0.0})
+
+
+def test_a_tolerance_below_what_is_resolved():
+    with pytest.raises(DataError, match="not resolved"):
+        mf.largest_tracking_step(diagonal(), 1e-9)
+
+
+def test_a_deviation_that_no_step_brings_down():
+    """The controls of the search: infinite at any step, then unstable up to a step."""
+    with pytest.raises(ConvergenceError, match="still deviate by more than"):
+        largest_step._largest(lambda rate: np.inf, 0.1, 1.0)
+
+    def unstable_above(rate):
+        return 2.0 * rate if rate < 0.3 else np.inf
+
+    found, limit = largest_step._largest(unstable_above, 0.1, 1.0)
+    assert found == pytest.approx(0.05, rel=2e-3)
+    assert limit == "tolerance"
+
+
+@pytest.mark.slow
+def test_a_path_that_ends_at_the_edge_of_the_manifold():
+    """A sparse target: the flow loses rank, and the faster flow does so before."""
+    inputs = np.array([[1.0, 1.0, 1.0], [1.0, -1.0, 1.0]])
+    model = mf.DiagonalLinearNetwork(inputs, [1.0, 1.0])
+    manifold = mf.ZeroLossManifold(model)
+    start = manifold.random_point(rng=0)
+    flow = mf.limiting_flow(mf.LabelNoiseSGD(model, 0.1, 1.0), manifold)
+    assert mf.integrate(flow, start).status is mf.Status.RANK_LOSS
+    step = mf.largest_tracking_step(model, start=start)
+    assert step.limited_by == "tolerance"
+    assert step.deviation == pytest.approx(0.05, rel=0.01)

@@ -71,7 +71,7 @@ def test_the_noise_is_that_of_the_steps():
         )
         starts = np.tile(point, (REPLICAS, 1))
         (draw,) = sgd.draws(REPLICAS, 1, np.random.default_rng(0))
-        kicks = sgd.step(starts, np.zeros_like(starts), draw)[1]
+        kicks = (sgd.step(starts, np.zeros_like(starts), draw)[0] - starts) / -ETA
         along = np.linalg.lstsq(rows.T, kicks.T, rcond=None)[0]
         return np.mean(along**2, axis=1), sgd.noise_covariance
 

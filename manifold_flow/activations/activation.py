@@ -179,7 +179,8 @@ class Activation:
     def value_and_slope(self, z: Array) -> Pair:
         r"""Return :math:`(\varphi, \varphi')` alone, for a step of training.
 
-        It trusts z to be a float64 array; overflow follows ``numpy.errstate``.
+        It trusts z to be a float64 array; overflow follows ``numpy.errstate``.  The
+        slope may be written over when the value, which may share its memory, is used.
 
         Examples
         --------

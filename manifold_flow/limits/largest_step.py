@@ -13,6 +13,7 @@ from scipy.optimize import brentq
 from manifold_flow.arrays import as_finite
 from manifold_flow.checks import Rng, generator, positive
 from manifold_flow.errors import (
+    ConvergenceError,
     DataError,
     IntegrationError,
     StabilityError,
@@ -42,6 +43,10 @@ INTEGRATION = 1e-5
 GRADIENT = 1e-5
 #: how often a path is looked at, in equal numbers of its own steps
 LOOKS = 100
+#: of the learning rate, in search of one that is small enough
+HALVINGS = 30
+#: a smaller tolerance is not resolved by the integration
+SMALLEST_TOLERANCE = 1e-6
 #: times the tolerance: deviations above it are as good as infinite
 FAR = 1e3
 
@@ -87,8 +92,9 @@ class TrackingStep:
             "stability": f"stability, which ends at {self.stability_threshold:.3g}",
         }
         return (
-            f"learning_rate = {self.learning_rate:.3g} deviates from the limiting flow "
-            f"by {self.deviation:.3g} of its fall.\n"
+            f"learning_rate = {self.learning_rate:.3g}\n"
+            "Tr ∇²L deviates from that of the limiting flow by "
+            f"{self.deviation:.3g} of its fall.\n"
             f"Limited by {words[self.limited_by]}.\n"
             f"Slow time {self.slow_time:.3g} takes {self.n_steps:.3g} steps."
         )
@@ -146,6 +152,8 @@ def largest_tracking_step(
         If the flow does not lower S from this start, or an argument is out of bounds.
     IntegrationError
         If the limiting flow cannot be followed.
+    ConvergenceError
+        If the fall is too small a part of S to be resolved.
 
     References
     ----------
@@ -156,12 +164,17 @@ def largest_tracking_step(
     >>> import manifold_flow as mf
     >>> model = mf.DiagonalLinearNetwork([[1.0, 0.5]], [1.0])
     >>> print(mf.largest_tracking_step(model, 0.05, start=[1.25, 1.0, 0.75, 1.0]))
-    learning_rate = 0.0375 deviates from the limiting flow by 0.05 of its fall.
+    learning_rate = 0.0375
+    Tr ∇²L deviates from that of the limiting flow by 0.05 of its fall.
     Limited by the 0.05 allowed; SGD is stable up to 0.19.
     Slow time 12.9 takes 9.19e+03 steps.
     """
     require("model", model, Model)
-    positive("tolerance", tolerance)
+    if positive("tolerance", tolerance) < SMALLEST_TOLERANCE:
+        raise DataError(
+            f"tolerance = {tolerance:g}: deviations below {SMALLEST_TOLERANCE:g} of "
+            "the fall are not resolved. 0.05 is a twentieth of the fall."
+        )
     positive("noise_std", noise_std, "Without noise there is no flow to track.")
     manifold = ZeroLossManifold(model)
     size = model.n_samples if batch_size is None else batch_size
@@ -171,16 +184,10 @@ def largest_tracking_step(
         if start is None
         else as_finite("start", start, 1)
     )
-    times = None if slow_time is None else [0.0, positive("slow_time", slow_time)]
+    if slow_time is not None:
+        positive("slow_time", slow_time)
     rtol = INTEGRATION * min(tolerance, 1.0)
-    path = integrate(
-        limiting_flow(sgd, manifold),
-        begin,
-        times,
-        rtol=rtol,
-        gtol=GRADIENT,
-        keep_steps=True,
-    )
+    path = _limiting_path(sgd, manifold, begin, slow_time, rtol)
     threshold = min(sgd.stability(manifold.linearize(point)) for point in path.points)
     deviation = _deviation_from(path, sgd, manifold, rtol)
     rate, limited_by = _largest(deviation, tolerance, threshold)
@@ -192,6 +199,18 @@ def largest_tracking_step(
         limited_by=limited_by,
         slow_time=float(path.times[-1]),
     )
+
+
+def _limiting_path(
+    sgd: LabelNoiseSGD,
+    manifold: ZeroLossManifold,
+    start: Array,
+    slow_time: float | None,
+    rtol: float,
+) -> Trajectory:
+    """Follow the limiting flow, to stationarity if no time is given."""
+    flow, times = limiting_flow(sgd, manifold), slow_time and [0.0, slow_time]
+    return integrate(flow, start, times, rtol=rtol, gtol=GRADIENT, keep_steps=True)
 
 
 def _deviation_from(
@@ -219,9 +238,10 @@ def _deviation_from(
             if isinstance(error.__cause__, StabilityError):
                 return np.inf
             raise
-        if len(found) < len(exact):  # it came to the edge of M
-            return np.inf
-        return float(np.abs(_trace_along(found.points, manifold) - exact).max() / fall)
+        values = _trace_along(found.points, manifold)
+        # one that came to the edge of M stays there
+        values = np.pad(values, (0, len(exact) - len(values)), mode="edge")
+        return float(np.abs(values - exact).max() / fall)
 
     return deviation
 
@@ -246,6 +266,13 @@ def _largest(
         return NEARLY * threshold, "stability"
     # the deviation grows at least like η, so it is within the tolerance here
     lower = upper - above
-    while excess(lower) > 0.0:
+    for _ in range(HALVINGS):
+        if excess(lower) <= 0.0:
+            rate = np.exp(brentq(excess, lower, upper, xtol=ACCURACY))
+            return float(rate), "tolerance"
         upper, lower = lower, lower - np.log(2.0)
-    return float(np.exp(brentq(excess, lower, upper, xtol=ACCURACY))), "tolerance"
+    raise ConvergenceError(
+        f"the flows still deviate by more than {tolerance:.3g} of the fall at "
+        f"learning_rate = {np.exp(lower):.3g}: the fall is too small a part of Tr ∇²L "
+        "to be resolved. Start further from the end, or allow more."
+    )

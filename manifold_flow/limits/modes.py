@@ -64,10 +64,11 @@ class Schedule:
     def __str__(self) -> str:
         """Name the fastest and the slowest mode, and warn of a hopeless one."""
         steps = self.steps_per_efold
-        flat = f" {self.n_flat} directions are flat." if self.n_flat else ""
+        flat = f" Flat directions: {self.n_flat}." if self.n_flat else ""
         lines = [
-            f"{self.optimizer}: one e-fold takes {steps[0]:.3g} steps in the fastest "
-            f"of {len(steps)} modes and {steps[-1]:.3g} in the slowest.{flat}"
+            f"{self.optimizer}:",
+            f"one e-fold takes {steps[0]:.3g} steps in the fastest of {len(steps)} "
+            f"modes and {steps[-1]:.3g} in the slowest.{flat}",
         ]
         if steps[-1] > MANY_STEPS:
             lines.append(

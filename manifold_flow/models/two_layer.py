@@ -167,6 +167,12 @@ class TwoLayerNetwork(Model):
         basis: Array = factor[:, : int((sizes > tolerance).sum())]
         return basis
 
+    @cached_property
+    def _distinct_weights(self) -> Array:
+        """The output weights (m,), or one of them (1,) where all are equal."""
+        equal = np.ptp(self.output_weights) == 0.0
+        return self.output_weights[: 1 if equal else None]
+
     @property
     def rank(self) -> int:
         """Rank of the inputs; n when the rows are independent."""
@@ -234,8 +240,10 @@ class TwoLayerNetwork(Model):
         errors = outputs.reshape(value.shape[1:]) - targets
         if noise is not None:
             errors -= noise.T
-        back = slope * self.loss.slopes(errors, columns)
-        back *= self.output_weights[:, None, None]
+        back = slope  # written over: fewer arrays stay in the cache
+        back *= self._distinct_weights[:, None, None] * self.loss.slopes(
+            errors, columns
+        )
         if columns is None:
             gradient = self.inputs.T @ back
         else:

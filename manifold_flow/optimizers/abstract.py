@@ -14,7 +14,7 @@ from manifold_flow.linearization import Linearization
 from manifold_flow.models.model import Model
 from manifold_flow.optimizers.noise import LabelNoise
 
-__all__ = ["Draw", "Optimizer", "unit"]
+__all__ = ["Draw", "Optimizer", "stretched"]
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -25,7 +25,7 @@ Draw = tuple[Indices | None, Array | None]
 #: numbers drawn at a time: enough to hide the calls, few enough for the cache
 BLOCK = 2**16
 
-#: squares of shorter gradients are no float64; they count as zero and have no direction
+#: squares of shorter gradients are no float64, so that they have no direction
 SHORTEST = 1e-150
 
 
@@ -173,7 +173,21 @@ class Optimizer(ABC):
         return f"{type(self).__name__}({', '.join(settings)})"
 
 
-def unit(vectors: Array) -> Array:
-    """Return v/|v| for every row; the zero vector for a row that has no direction."""
-    lengths = np.sqrt(np.einsum("rp,rp->r", vectors, vectors))
-    return vectors / np.maximum(lengths, SHORTEST)[:, None]
+def stretched(vectors: Array, length: float) -> Array:
+    """Return v·length/|v| for every row; about zero for a row too short to have one.
+
+    Parameters
+    ----------
+    vectors : array, shape (R, p)
+        Written over.
+    length : float
+        The length wanted.
+
+    Returns
+    -------
+    array, shape (R, p)
+        The same array.
+    """
+    norms = np.sqrt(np.einsum("rp,rp->r", vectors, vectors))
+    vectors *= (length / np.maximum(norms, SHORTEST))[:, None]
+    return vectors

@@ -12,7 +12,7 @@ from manifold_flow.checks import number, representable
 from manifold_flow.errors import DataError, require, suggests_keywords
 from manifold_flow.linearization import Linearization
 from manifold_flow.models.model import Model
-from manifold_flow.optimizers.abstract import Draw, Optimizer, unit
+from manifold_flow.optimizers.abstract import Draw, Optimizer, stretched
 
 __all__ = ["GradientDescent", "NormalizedGD", "check_step", "heavy_ball_threshold"]
 
@@ -120,7 +120,7 @@ class NormalizedGD(Optimizer):
         return Batches.full(self.model.n_samples)
 
     def direction(self, params: Array, draw: Draw) -> Array:
-        return unit(self.model.sample_gradient(params, *draw))
+        return stretched(self.model.sample_gradient(params, *draw), 1.0)
 
     def stability(self, here: Linearization) -> float:
         """Return infinity: a step has length η, however far M is."""

@@ -13,11 +13,12 @@ __all__ = ["LAWS", "LabelNoise"]
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
+SIGNS = np.array([-1.0, 1.0])
 Law = Callable[[np.random.Generator, tuple[int, ...]], Array]
 
 
 def _rademacher(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    return 2.0 * rng.integers(2, size=shape).astype(float) - 1.0
+    return SIGNS.take(rng.integers(2, size=shape))
 
 
 def _gaussian(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -79,5 +80,8 @@ class LabelNoise:
             return self.std * law(rng, shape)
         if self.shared:
             return np.take_along_axis(self.std * law(rng, shape), drawn, axis=-1)
-        std = np.broadcast_to(self.std, shape[-1:])
-        return std[drawn] * law(rng, drawn.shape)
+        return self._of(drawn) * law(rng, drawn.shape)
+
+    def _of(self, drawn: Indices) -> float | Array:
+        """Return the standard deviations of the drawn residuals."""
+        return np.asarray(self.std)[drawn] if np.ndim(self.std) else self.std

@@ -13,7 +13,7 @@ from manifold_flow.errors import suggests_keywords
 from manifold_flow.fluctuations import stability_threshold
 from manifold_flow.linearization import Linearization
 from manifold_flow.models.model import Model
-from manifold_flow.optimizers.abstract import Draw, Optimizer, unit
+from manifold_flow.optimizers.abstract import Draw, Optimizer, stretched
 from manifold_flow.optimizers.descent import check_step
 
 __all__ = ["SAM"]
@@ -85,10 +85,13 @@ class SAM(Optimizer):
         return full if self.batch_size is None else replace(full, size=self.batch_size)
 
     def direction(self, params: Array, draw: Draw) -> Array:
-        ascent = self.model.sample_gradient(params, *draw)
+        uphill = self.model.sample_gradient(params, *draw)
         if self.normalized:
-            ascent = unit(ascent)
-        return self.model.sample_gradient(params + self.radius * ascent, *draw)
+            stretched(uphill, self.radius)
+        else:
+            uphill *= self.radius
+        uphill += params
+        return self.model.sample_gradient(uphill, *draw)
 
     def stability(self, here: Linearization) -> float:
         r"""Return where the displacement from M stays bounded.
