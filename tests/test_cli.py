@@ -230,7 +230,7 @@ def test_a_missing_config(capsys, tmp_path):
         (["--width", "0"], "at least one neuron"),
         (["--n", "9", "--d", "8", "--width", "1"], "not over-parametrised"),
         (["--times", "2", "1"], "strictly increasing"),
-        (["--rate", "0"], "positive rate"),
+        (["--rate", "0"], "the flow stands still"),
         (["--activation", "tanh", "--width", "1"], "no zero-loss point"),
         (["--activation", "z**2"], "z**2 maps into [0, inf)"),
         (["--activation", "exp(-z**2)"], "exp(-z**2) maps into (0, 1]"),
