@@ -184,15 +184,7 @@ class CallableModel(Model):
         drawn: Indices | None = None,
         noise: Array | None = None,
     ) -> Array:
-        errors = self.residual(params)
-        if drawn is not None:
-            errors = np.take_along_axis(errors, drawn, axis=1)
-        if noise is not None:
-            errors = errors - noise
-        pulls = self.loss.slopes(errors.T, None if drawn is None else drawn.T).T
-        if drawn is not None:  # repeated draws add up
-            shares, pulls = pulls, np.zeros((len(params), self.n_residuals))
-            np.add.at(pulls, (np.arange(len(params))[:, None], drawn), shares)
+        pulls = self._pulls(self.residual(params).T, drawn, noise).T
         jacobians = (self.jacobian(point) for point in params)
         return np.stack([w @ j for w, j in zip(pulls, jacobians, strict=True)])
 

@@ -127,6 +127,23 @@ class Model(ABC):
         """Return the loss L(params)."""
         return float(self.loss.value(self.residual(params)))
 
+    def _pulls(
+        self, residual: Array, drawn: Indices | None, noise: Array | None
+    ) -> Array:
+        """Return what ∇r_i is multiplied by in ``sample_gradient``, shape (n, R).
+
+        Repeated draws of one of the n residuals, shape (n, R), add up.
+        """
+        if drawn is None:
+            return self.loss.slopes(residual if noise is None else residual - noise.T)
+        errors = np.take_along_axis(residual, drawn.T, axis=0)
+        if noise is not None:
+            errors -= noise.T
+        pulls = np.zeros(residual.shape)
+        places = drawn.T, np.arange(len(drawn))
+        np.add.at(pulls, places, self.loss.slopes(errors, drawn.T))
+        return pulls
+
     def _checked(self, params: ArrayLike) -> Array:
         """Refuse parameters of another length; batches have leading dimensions."""
         params = as_real("params", params)
