@@ -271,6 +271,23 @@ def test_label_noise_follows_the_trace_and_no_flow_of_twice_its_rate():
     assert distances[0] > 2.5 * distances[2]
 
 
+def test_the_deviation_of_a_run_is_that_of_its_mean_at_equal_times():
+    model = mf.DiagonalLinearNetwork([[1.0, 0.5]], [1.0])
+    manifold = mf.ZeroLossManifold(model)
+    start = manifold.random_point(rng=0)
+    sgd = mf.LabelNoiseSGD(model, 0.05, 1.0)
+    run = mf.simulate(sgd, start, 100, every=50, replicas=4, rng=0)
+    path = mf.integrate(mf.limiting_flow(sgd, manifold), start, run.times)
+    away = run.points.mean(axis=1) - path.points
+    assert np.allclose(mf.deviation(run, path), np.linalg.norm(away, axis=1))
+    assert mf.deviation(run, path)[0] < 1e-14
+    single = mf.simulate(sgd, start, 100, every=50, rng=0)
+    assert mf.deviation(single, path).shape == (3,)
+    late = mf.integrate(mf.limiting_flow(sgd, manifold), start, run.times[:2])
+    with pytest.raises(DataError, match="3 and 2 times"):
+        mf.deviation(run, late)
+
+
 def test_same_seed_same_numbers_and_a_start_from_the_same_source():
     model = mf.DiagonalLinearNetwork([[1.0, 0.5]], [1.0])
     sgd, manifold = mf.LabelNoiseSGD(model, 0.1, 1.0), mf.ZeroLossManifold(model)

@@ -141,7 +141,10 @@ class Comparison:
 
     def __str__(self) -> str:
         """Return a line for every learning rate, and the verdict."""
-        head = ("learning rate", "steps", "error", "sup-distance", "rate", "seconds")
+        head = (
+            *("learning rate", "steps", "error", "sup-distance", "in parameters"),
+            *("rate", "seconds"),
+        )
         rows = [head, *(_cells(ensemble) for ensemble in self.ensembles)]
         widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
         lines = [f"{self.optimizer}, {self.replicas} replicas", f"beside {self.flow}"]
@@ -214,6 +217,7 @@ def _cells(ensemble: Ensemble) -> tuple[str, ...]:
         str(ensemble.n_steps),
         str(ensemble.weak_error),
         str(ensemble.sup_distance),
+        f"{ensemble.distance.max():.3g}",
         str(ensemble.rate),
         f"{ensemble.seconds:.1f}",
     )
