@@ -1,4 +1,4 @@
-"""A budget of computing time for computations of SymPy, which cannot be asked to stop."""
+"""A budget of processor time for computations of SymPy, which cannot be stopped."""
 
 from __future__ import annotations
 
