@@ -3,6 +3,8 @@
 import itertools
 import pickle
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import autograd.numpy as anp
 import numpy as np
@@ -429,31 +431,16 @@ def test_the_deviation_from_the_flow_halves_with_the_learning_rate():
     assert abs(gaps[1]) < 0.2 * abs(drop)
 
 
-class Impatient(mf.Optimizer):
-    """Another optimizer whose user presses Ctrl-C at its eleventh step."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Impatient(mf.LabelNoiseSGD):
+    """SGD whose user presses Ctrl-C at its eleventh step."""
 
-    def __init__(self, inner):
-        self.model, self.learning_rate = inner.model, inner.learning_rate
-        self.label_noise, self.batches = inner.label_noise, inner.batches
-        self.inner, self.steps = inner, 0
-
-    time_per_step = 1.0
-    batches = None
+    steps: Iterator[int] = field(default_factory=itertools.count)
 
     def direction(self, params, draw):
-        self.steps += 1
-        if self.steps > 10:
+        if next(self.steps) == 10:
             raise KeyboardInterrupt
-        return self.inner.direction(params, draw)
-
-    def stability(self, here):
-        return np.inf
-
-    def on(self, model):
-        return Impatient(self.inner.on(model))
-
-    def with_learning_rate(self, learning_rate):
-        return Impatient(self.inner.with_learning_rate(learning_rate))
+        return super().direction(params, draw)
 
 
 def test_an_interrupted_run_is_kept_and_can_go_on():
@@ -461,7 +448,7 @@ def test_an_interrupted_run_is_kept_and_can_go_on():
     start = mf.ZeroLossManifold(model).random_point(rng=0)
     sgd = mf.LabelNoiseSGD(model, 0.01, 0.5)
     with pytest.raises(Interrupted, match="ran 10 of 50 steps") as caught:
-        mf.simulate(Impatient(sgd), start, 50, every=5, replicas=3, rng=1)
+        mf.simulate(Impatient(model, 0.01, 0.5), start, 50, every=5, replicas=3, rng=1)
     partial = caught.value.trajectory
     assert partial.points.shape == (3, 3, model.n_params)
     whole = mf.simulate(sgd, start, 50, every=10, replicas=3, rng=1)

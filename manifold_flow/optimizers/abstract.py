@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import repeat
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +31,15 @@ BLOCK = 2**16
 SHORTEST = 1e-150
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Optimizer(ABC):
     r"""What moves in steps, many replicas at once.
 
     .. math:: v^+ = \beta v - \eta\, g(\theta), \qquad \theta^+ = \theta + v^+
 
     with the direction g, which distinguishes the optimizers, the learning rate η and
-    the momentum β.  An optimizer is a value: v is carried by whoever steps.
+    the momentum β.  An optimizer is a value, and so a subclass is a frozen dataclass: v
+    is carried by whoever steps.
 
     Attributes
     ----------
@@ -43,19 +47,25 @@ class Optimizer(ABC):
         What is trained.
     learning_rate : float
         Step size η.
-    momentum : float
-        Factor β; 0 where there is none.
-    label_noise : LabelNoise or None
-        What is added to the targets of every draw.
-    needs_gradient : bool
-        Whether there is no step where the gradient vanishes, as it does on M.
     """
 
     model: Model
     learning_rate: float
-    momentum: float = 0.0
-    label_noise: LabelNoise | None = None
-    needs_gradient: bool = False
+
+    @property
+    def momentum(self) -> float:
+        """Factor β; 0 where there is none."""
+        return 0.0
+
+    @property
+    def label_noise(self) -> LabelNoise | None:
+        """What is added to the targets of every draw; None where nothing is."""
+        return None
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether there is no step where the gradient vanishes, as it does on M."""
+        return False
 
     @property
     @abstractmethod
@@ -75,13 +85,13 @@ class Optimizer(ABC):
     def stability(self, here: Linearization) -> float:
         """Return the largest stable learning rate at a point of M."""
 
-    @abstractmethod
-    def on(self, model: Model) -> Optimizer:
+    def on(self, model: Model) -> Self:
         """Return the same optimizer on another model (the reduced one)."""
+        return replace(self, model=model)
 
-    @abstractmethod
-    def with_learning_rate(self, learning_rate: float) -> Optimizer:
+    def with_learning_rate(self, learning_rate: float) -> Self:
         """Return the same optimizer with another learning rate, for its limit η → 0."""
+        return replace(self, learning_rate=learning_rate)
 
     def step(
         self, params: Array, velocity: Array, draw: Draw = (None, None)

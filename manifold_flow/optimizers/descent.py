@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +48,6 @@ class GradientDescent(Optimizer):
     Polyak (1964); theory notes §9.1.
     """
 
-    model: Model
-    learning_rate: float
     momentum: float = 0.0
 
     def __post_init__(self) -> None:
@@ -68,12 +66,6 @@ class GradientDescent(Optimizer):
 
     def stability(self, here: Linearization) -> float:
         return heavy_ball_threshold(here, self.momentum)
-
-    def on(self, model: Model) -> GradientDescent:
-        return replace(self, model=model)
-
-    def with_learning_rate(self, learning_rate: float) -> GradientDescent:
-        return replace(self, learning_rate=learning_rate)
 
 
 @suggests_keywords
@@ -104,8 +96,6 @@ class NormalizedGD(Optimizer):
     Arora, Li, Panigrahi (2022).
     """
 
-    model: Model
-    learning_rate: float
     needs_gradient = True
 
     def __post_init__(self) -> None:
@@ -125,12 +115,6 @@ class NormalizedGD(Optimizer):
     def stability(self, here: Linearization) -> float:
         """Return infinity: a step has length η, however far M is."""
         return np.inf
-
-    def on(self, model: Model) -> NormalizedGD:
-        return replace(self, model=model)
-
-    def with_learning_rate(self, learning_rate: float) -> NormalizedGD:
-        return replace(self, learning_rate=learning_rate)
 
 
 def check_step(model: object, learning_rate: float, momentum: float = 0.0) -> None:

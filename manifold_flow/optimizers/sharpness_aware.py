@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,6 @@ from manifold_flow.checks import representable
 from manifold_flow.errors import suggests_keywords
 from manifold_flow.fluctuations import stability_threshold
 from manifold_flow.linearization import Linearization
-from manifold_flow.models.model import Model
 from manifold_flow.optimizers.abstract import Draw, Optimizer, stretched
 from manifold_flow.optimizers.descent import check_step
 
@@ -58,8 +58,6 @@ class SAM(Optimizer):
     Foret et al. (2021); Wen, Ma, Li (2022); theory notes §7.
     """
 
-    model: Model
-    learning_rate: float
     radius: float
     batch_size: int | None = None
     normalized: bool = True
@@ -70,7 +68,7 @@ class SAM(Optimizer):
         _ = self.batches  # refuses a batch that cannot be drawn
 
     @property
-    def needs_gradient(self) -> bool:  # type: ignore[override]
+    def needs_gradient(self) -> bool:
         """Whether there is no step where the gradient vanishes."""
         return self.normalized
 
@@ -107,10 +105,7 @@ class SAM(Optimizer):
         top = here.hessian_eigenvalues[0]
         return float(2.0 / (top * (1.0 + self.radius * top))) if top > 0.0 else np.inf
 
-    def on(self, model: Model) -> SAM:
-        return replace(self, model=model)
-
-    def with_learning_rate(self, learning_rate: float) -> SAM:
+    def with_learning_rate(self, learning_rate: float) -> Self:
         """Return SAM with another η and the radius in the same ratio to it."""
         radius = self.radius * (learning_rate / self.learning_rate)
         return replace(self, learning_rate=learning_rate, radius=radius)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,6 @@ from manifold_flow.checks import number
 from manifold_flow.errors import DataError, UnknownNameError, suggests_keywords
 from manifold_flow.fluctuations import stability_threshold
 from manifold_flow.linearization import Linearization
-from manifold_flow.models.model import Model
 from manifold_flow.optimizers.abstract import Draw, Optimizer
 from manifold_flow.optimizers.descent import check_step, heavy_ball_threshold
 from manifold_flow.optimizers.noise import LAWS, LabelNoise
@@ -104,8 +103,6 @@ class MinibatchSGD(StochasticGradient):
     theory notes §0.4, §8.2 and §9.2.
     """
 
-    model: Model
-    learning_rate: float
     batch_size: int = 1
     replacement: bool = False
     momentum: float = 0.0
@@ -117,12 +114,6 @@ class MinibatchSGD(StochasticGradient):
     @property
     def noise_covariance(self) -> Array:
         return np.zeros(self.model.n_residuals)
-
-    def on(self, model: Model) -> MinibatchSGD:
-        return replace(self, model=model)
-
-    def with_learning_rate(self, learning_rate: float) -> MinibatchSGD:
-        return replace(self, learning_rate=learning_rate)
 
 
 @suggests_keywords
@@ -175,8 +166,6 @@ class LabelNoiseSGD(StochasticGradient):
     array([0.25])
     """
 
-    model: Model
-    learning_rate: float
     noise_std: float | Array
     batch_size: int = 1
     noise: str = "rademacher"
@@ -193,7 +182,7 @@ class LabelNoiseSGD(StochasticGradient):
             raise UnknownNameError("noise", self.noise, LAWS)
 
     @property
-    def label_noise(self) -> LabelNoise | None:  # type: ignore[override]
+    def label_noise(self) -> LabelNoise | None:
         """Law and size of ε; None where noise_std is 0."""
         if not np.any(self.noise_std):
             return None
@@ -204,12 +193,6 @@ class LabelNoiseSGD(StochasticGradient):
         return self.model.loss.label_noise_covariance(
             self.noise_std, self.batches, self.shared_noise
         )
-
-    def on(self, model: Model) -> LabelNoiseSGD:
-        return replace(self, model=model)
-
-    def with_learning_rate(self, learning_rate: float) -> LabelNoiseSGD:
-        return replace(self, learning_rate=learning_rate)
 
 
 def _checked_std(noise_std: ArrayLike, n_residuals: int) -> float | Array:
