@@ -18,7 +18,9 @@ from manifold_flow.solvers.status import Status
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Status", "Trajectory", "load"]
+    from manifold_flow.models.model import Model
+
+__all__ = ["Status", "Trajectory", "ensemble_details", "load"]
 
 Array = NDArray[np.float64]
 DIAGNOSTICS = ("sharpness", "gradient_norm", "residual", "rank_margin", "loss")
@@ -180,6 +182,39 @@ class Trajectory:
         from manifold_flow import plots
 
         return plots.plot_path(self, ax=ax)
+
+
+def ensemble_details(
+    mover: object, model: Model, start: Array, rng: np.random.Generator
+) -> dict[str, Any]:
+    """Return what moved, on what and from which seed, for ``Trajectory.details``.
+
+    Parameters
+    ----------
+    mover : Optimizer or LimitingDiffusion
+        What moved.
+    model : Model
+        The model it moved on.
+    start : array, shape (p,) or (R, p)
+        Where from; without replicas in the first case.
+    rng : Generator
+        Parent of everything random.
+
+    Returns
+    -------
+    dict
+        Plain data.
+    """
+    sequence = rng.bit_generator.seed_seq
+    return {
+        "mover": repr(mover),
+        "model": repr(model),
+        "loss": model.loss.formula,
+        "replicas": len(start) if start.ndim == 2 else None,
+        "seed": getattr(sequence, "entropy", None),
+        "spawn_key": list(getattr(sequence, "spawn_key", ())),
+        "caveats": list(model.caveats),
+    }
 
 
 def load(path: str | Path) -> Trajectory:

@@ -369,6 +369,7 @@ def problem():
         ({"slow_time": 0.01}, DataError, "is only 6.25 steps"),
         ({"max_steps": 1000}, DataError, r"steps in all, about [\d.e+]+ s here"),
         ({"time_limit": 1e-3}, DataError, "time_limit = 0.001 s"),
+        ({"time_limit": -1.0}, DataError, "time_limit = -1.0: must be positive"),
         ({"flow": "trace"}, ArgumentError, "flow is 'trace'"),
         ({"rng": -1}, DataError, "rng = -1"),
     ],
@@ -399,8 +400,11 @@ def test_starts_that_are_no_starts(problem):
     flattest = mf.references.flattest_point(sgd.model)
     with pytest.raises(DataError, match="start is stationary"):
         mf.compare(sgd, manifold, manifold.projection(flattest), slow_time=0.5)
-    with pytest.raises(NoLimitingFlowError, match="different models"):
-        mf.compare(sgd, mf.ZeroLossManifold(two_layer()))
+    other = mf.ZeroLossManifold(two_layer())
+    theirs = mf.LimitingFlow(other, mf.HessianTrace())
+    for place, flow in ((other, None), (other, theirs), (manifold, theirs)):
+        with pytest.raises(NoLimitingFlowError, match="different models"):
+            mf.compare(sgd, place, flow=flow)
 
 
 def test_a_crossing_of_the_top_eigenvalues_ends_with_the_gap():

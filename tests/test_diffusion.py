@@ -646,6 +646,7 @@ def test_steps_that_find_no_way_back_ask_for_shorter_ones():
     with pytest.raises(mf.errors.IntegrationError, match="use a shorter one") as caught:
         mf.integrate_sde(diffusion, [0.0, 0.0], [1e4], dt=1e3, replicas=5, rng=0)
     assert isinstance(caught.value.__cause__, mf.errors.ProjectionError)
+    assert str(caught.value).count("Gauss-Newton") == 1
 
 
 def test_an_interrupt_keeps_the_paths(brownian):

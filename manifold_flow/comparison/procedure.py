@@ -17,6 +17,7 @@ from manifold_flow.comparison.starts import displaced, independent_runs
 from manifold_flow.errors import DataError, StabilityError, require, suggest_keywords
 from manifold_flow.flow import Flow
 from manifold_flow.limits import limiting_flow
+from manifold_flow.limits.theorems import require_same_model
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.optimizers import Optimizer, simulate
 from manifold_flow.solvers.progress import Report
@@ -96,7 +97,8 @@ def compare(  # noqa: PLR0913  # simulate's keywords beside the limit's
     StabilityError
         If a learning rate is not stable at the start; carries the threshold.
     NoLimitingFlowError
-        If no theorem gives the optimizer's limit, and no flow is passed.
+        If no theorem gives the optimizer's limit, and no flow is passed; or if
+        optimizer, manifold and flow belong to different models.
     IntegrationError
         If the flow ends early, for instance where the top eigenvalues cross.
 
@@ -125,6 +127,7 @@ def compare(  # noqa: PLR0913  # simulate's keywords beside the limit's
     representable("slow_time", slow_time)
     count("replicas", replicas, 2, "A mean needs a spread, or it has no error bar.")
     count("max_steps", max_steps)
+    seconds = np.inf if time_limit is None else positive("time_limit", time_limit)
     first, *chance = generator(rng).spawn(1 + len(rates))
     begin = (
         manifold.random_point(rng=first)
@@ -133,6 +136,8 @@ def compare(  # noqa: PLR0913  # simulate's keywords beside the limit's
     )
     tested = limiting_flow(optimizer, manifold) if flow is None else flow
     require("flow", tested, Flow, "Pass mf.LimitingFlow(manifold, sharpness, rate).")
+    for place in (manifold, tested.manifold):
+        require_same_model(optimizer, place)
     runs = [optimizer.with_learning_rate(rate) for rate in rates]
     if not force:
         _refuse_unstable(runs, manifold, begin)
@@ -142,7 +147,7 @@ def compare(  # noqa: PLR0913  # simulate's keywords beside the limit's
         _Trial(run, displaced(run, manifold, begin, many, source), steps, source)
         for run, steps, source in zip(runs, _grid(runs, slow_time), chance, strict=True)
     ]
-    _refuse_too_many(trials, max_steps, time_limit)
+    _refuse_too_many(trials, max_steps, seconds)
     model = optimizer.model
     return Comparison(
         ensembles=tuple(trial.beside(curve, progress) for trial in trials),
@@ -244,19 +249,18 @@ def _grid(runs: list[Optimizer], slow_time: float) -> list[tuple[int, int]]:
     return [(times, int(steps)) for steps in np.round(wanted / times)]
 
 
-def _refuse_too_many(
-    trials: list[_Trial], max_steps: int, time_limit: float | None
-) -> None:
+def _refuse_too_many(trials: list[_Trial], max_steps: int, time_limit: float) -> None:
     """Raise before the work, with the seconds it would take."""
     total = sum(trial.n_steps for trial in trials)
-    if total <= max_steps and time_limit is None:
+    too_many = total > max_steps
+    if not too_many and time_limit == np.inf:
         return
     seconds = total * trials[-1].seconds_per_step()
-    budget = f"max_steps = {max_steps}"
-    if total <= max_steps:
-        if seconds <= positive("time_limit", time_limit):
-            return
-        budget = f"time_limit = {time_limit:g} s"
+    if not too_many and seconds <= time_limit:
+        return
+    budget = (
+        f"max_steps = {max_steps}" if too_many else f"time_limit = {time_limit:g} s"
+    )
     raise DataError(
         f"reaching the slow time takes {total} steps in all, about {seconds:.3g} s "
         f"here, and {budget}. Steps grow as 1/eta^2 and faster: use larger learning "

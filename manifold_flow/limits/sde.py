@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -24,7 +22,7 @@ from manifold_flow.limits.euler_heun import Paths, intervals
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.solvers.progress import Report, reporter
 from manifold_flow.solvers.threads import small_problem_on_one_thread
-from manifold_flow.trajectory import Status, Trajectory
+from manifold_flow.trajectory import Status, Trajectory, ensemble_details
 
 __all__ = ["integrate_sde"]
 
@@ -117,9 +115,7 @@ def integrate_sde(  # noqa: PLR0913  # all but three are given by name
     except RankDeficientJacobianError as error:
         paths.stop(Status.RANK_LOSS, str(error), error)
     except ProjectionError as error:
-        why = (
-            f"a step of dt = {longest:g} found no way back; use a shorter one. {error}"
-        )
+        why = f"a step of dt = {longest:g} found no way back; use a shorter one."
         paths.stop(Status.FAILED, f"{why} {error}", error)
     except (ManifoldFlowError, np.linalg.LinAlgError) as error:
         paths.stop(Status.FAILED, str(error), error)
@@ -127,7 +123,9 @@ def integrate_sde(  # noqa: PLR0913  # all but three are given by name
         paths.stop(Status.OUT_OF_BUDGET, "interrupted", error)
     finally:
         report("")
-    details = _details(diffusion, longest, begin, draws)
+    model = diffusion.manifold.model
+    details = ensemble_details(diffusion, model, begin, draws)
+    details |= {"method": "Euler-Heun with projection", "dt": longest}
     return paths.answer(begin.ndim == 1, details)
 
 
@@ -160,20 +158,3 @@ def _checked_starts(
             "start", (replicas or "replicas", *manifold.shape), begin.shape
         )
     return np.stack([regular_start(manifold, row) for row in begin])
-
-
-def _details(
-    diffusion: LimitingDiffusion, dt: float, start: Array, draws: np.random.Generator
-) -> dict[str, Any]:
-    sequence, model = draws.bit_generator.seed_seq, diffusion.manifold.model
-    return {
-        "mover": repr(diffusion),
-        "model": repr(model),
-        "loss": model.loss.formula,
-        "method": "Euler-Heun with projection",
-        "dt": dt,
-        "replicas": len(start) if start.ndim == 2 else None,
-        "seed": getattr(sequence, "entropy", None),
-        "spawn_key": list(getattr(sequence, "spawn_key", ())),
-        "caveats": list(model.caveats),
-    }

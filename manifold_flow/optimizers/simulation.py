@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time as clock
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from manifold_flow.optimizers.starting import as_start, refuse_hopeless
 from manifold_flow.optimizers.stepping import overrun, windows
 from manifold_flow.solvers.progress import Report, reporter
 from manifold_flow.solvers.threads import small_problem_on_one_thread
-from manifold_flow.trajectory import Status, Trajectory
+from manifold_flow.trajectory import Status, Trajectory, ensemble_details
 
 __all__ = ["simulate"]
 
@@ -134,27 +134,8 @@ def simulate(  # noqa: PLR0913  # how to run it, by name
         run.follow(
             windows(inner, run.kept[0][1], n_steps, every, draws, diverged), report
         )
-    points = np.array([params.reshape(first.shape) for _, params in run.kept])
-    residual = np.array([np.abs(inner.model.residual(rows)).max() for rows in points])
-    trajectory = Trajectory(
-        times=np.array([step for step, _ in run.kept]) * optimizer.time_per_step,
-        status=Status.OUT_OF_BUDGET if run.ended_early else Status.COMPLETED,
-        message=f"ran {run.last} of {n_steps} steps",
-        reduced_points=points,
-        n_evaluations=run.last,
-        n_steps=run.last,
-        drift=float(residual.max()),
-        seconds=clock.monotonic() - run.began,
-        details=_details(optimizer, begin, draws),
-        residual=residual,
-        lift=lift,
-    )
-    if run.refusal is not None:
-        raise IntegrationError(run.refusal, trajectory)
-    if run.interrupt is not None:
-        reason = f"interrupted; {trajectory.message}"
-        raise Interrupted(reason, trajectory) from run.interrupt
-    return trajectory
+    details = ensemble_details(optimizer, optimizer.model, begin, draws)
+    return run.answer(inner, lift, first.ndim == 1, details)
 
 
 @dataclass
@@ -194,6 +175,40 @@ class _Run:
         finally:
             report("")
 
+    def answer(
+        self,
+        optimizer: Optimizer,
+        lift: Callable[[Array], Array],
+        single: bool,
+        details: dict[str, Any],
+    ) -> Trajectory:
+        """Return the trajectory, or raise the error that carries it.
+
+        A single run has no dimension of replicas.
+        """
+        residual = optimizer.model.residual
+        points = np.array([params for _, params in self.kept])
+        largest = np.array([np.abs(residual(rows)).max() for rows in points])
+        trajectory = Trajectory(
+            times=np.array([step for step, _ in self.kept]) * optimizer.time_per_step,
+            status=Status.OUT_OF_BUDGET if self.ended_early else Status.COMPLETED,
+            message=f"ran {self.last} of {self.n_steps} steps",
+            reduced_points=points[:, 0] if single else points,
+            n_evaluations=self.last,
+            n_steps=self.last,
+            drift=float(largest.max()),
+            seconds=clock.monotonic() - self.began,
+            details=details,
+            residual=largest,
+            lift=lift,
+        )
+        if self.refusal is not None:
+            raise IntegrationError(self.refusal, trajectory)
+        if self.interrupt is not None:
+            reason = f"interrupted; {trajectory.message}"
+            raise Interrupted(reason, trajectory) from self.interrupt
+        return trajectory
+
 
 def _divergence(
     optimizer: Optimizer, start: Array, step: int, params: Array
@@ -207,19 +222,3 @@ def _divergence(
         step,
         params,
     )
-
-
-def _details(
-    optimizer: Optimizer, start: Array, draws: np.random.Generator
-) -> dict[str, Any]:
-    sequence = draws.bit_generator.seed_seq
-    model = optimizer.model
-    return {
-        "mover": repr(optimizer),
-        "model": repr(model),
-        "loss": model.loss.formula,
-        "replicas": len(start) if start.ndim == 2 else None,
-        "seed": getattr(sequence, "entropy", None),
-        "spawn_key": list(getattr(sequence, "spawn_key", ())),
-        "caveats": list(model.caveats),
-    }
