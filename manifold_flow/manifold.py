@@ -23,6 +23,7 @@ from manifold_flow.errors import (
 from manifold_flow.linearization import REGULAR_MARGIN, Linearization, RegularPoint
 from manifold_flow.models.model import Model
 from manifold_flow.projection import (
+    ON_MANIFOLD,
     gauss_newton,
     gauss_newton_of_all,
     residual_scale,
@@ -227,7 +228,7 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
     def tolerance(self, point: Array) -> float:
         r"""Return 1e-10 · max(1, max_i |∇r_i| |θ|), what "on M" means at a point."""
         here = self.linearize(point)
-        return 1e-10 * residual_scale(here, as_real("point", point))
+        return ON_MANIFOLD * residual_scale(here, as_real("point", point))
 
     def regular_point(self, point: ArrayLike) -> RegularPoint:
         """Report rank, extreme singular values and condition of J at a point."""

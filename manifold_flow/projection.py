@@ -28,6 +28,8 @@ GOAL, ACCEPTED = 8 * np.finfo(float).eps, 1e-12
 SLOW_STEPS, SLOW = 4, 0.1
 #: what a full step must leave of the residual, at most
 ENOUGH = 1.0 - 1e-4
+#: relative to the scale of rounding: a residual within which a point lies on M
+ON_MANIFOLD = 1e-10
 #: so many full steps reach M from beside it
 FULL_STEPS = 6
 

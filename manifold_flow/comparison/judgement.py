@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from manifold_flow.comparison.statistics import NORMAL_95, Estimate, Order
+from manifold_flow.comparison.statistics import Estimate, Order
 from theory.statement import Verdict
 
 __all__ = ["Evidence", "judge"]
@@ -73,33 +73,30 @@ class Evidence:
         return high >= FIRST_ORDER[0] and (at_rest or low <= FIRST_ORDER[1])
 
     @property
-    def rate_noise(self) -> float:
-        """Half the 95 % interval of the measured rate."""
-        return NORMAL_95 * self.measured.standard_error
-
-    @property
     def rate_agrees(self) -> bool:
         """Whether the measured rate's interval, plus 5 %, holds the predicted one."""
         if self.predicted == 0.0:  # no rate to take 5 % of; Richardson's value decides
             return self.error_vanishes
         away = abs(self.measured.value - self.predicted)
-        return away <= self.rate_noise + LEFT_OF_RATE * abs(self.predicted)
+        return away <= self.measured.half_width + LEFT_OF_RATE * abs(self.predicted)
 
     @property
     def rate_is_refuted(self) -> bool:
         """Whether the rates differ by more than noise, 5 % and what still moves."""
         if self.predicted == 0.0:
-            return abs(self.measured.value) > self.rate_noise + self.drift
+            return abs(self.measured.value) > self.measured.half_width + self.drift
         away = abs(self.measured.value - self.predicted)
         allowed = LEFT_OF_RATE * abs(self.predicted)
-        return away > self.rate_noise + allowed + self.drift
+        return away > self.measured.half_width + allowed + self.drift
 
     @property
     def replicas_needed(self) -> int:
         """How many replicas would resolve order and rate, no fewer than there are."""
         wanted = [self.order.half_width / RESOLVED]
         if self.predicted != 0.0:
-            wanted.append(self.rate_noise / (LEFT_OF_RATE * abs(self.predicted)))
+            wanted.append(
+                self.measured.half_width / (LEFT_OF_RATE * abs(self.predicted))
+            )
         return ceil(self.replicas * max(1.0, *wanted) ** 2)
 
 

@@ -1,4 +1,4 @@
-r"""Errors with Monte-Carlo noise: their order, their limit, and the rate of a flow."""
+"""Errors with Monte-Carlo noise: their order, their limit, and the rate of a flow."""
 
 from __future__ import annotations
 
@@ -46,14 +46,18 @@ class Estimate:
     standard_error: float
 
     @property
+    def half_width(self) -> float:
+        """Half the length of the 95 % confidence interval."""
+        return NORMAL_95 * self.standard_error
+
+    @property
     def interval(self) -> tuple[float, float]:
         """The 95 % confidence interval."""
-        half = NORMAL_95 * self.standard_error
-        return self.value - half, self.value + half
+        return self.value - self.half_width, self.value + self.half_width
 
     def __str__(self) -> str:
         """Return the value and half the 95 % interval."""
-        return f"{self.value:.4g} +/- {NORMAL_95 * self.standard_error:.2g}"
+        return f"{self.value:.4g} +/- {self.half_width:.2g}"
 
 
 @dataclass(frozen=True)
@@ -188,14 +192,11 @@ def extrapolated(step_sizes: Array, values: list[Estimate]) -> Estimate:
     """
     (a, b), (coarse, fine) = step_sizes[-2:], values[-2:]
     share_fine, share_coarse = a / (a - b), b / (a - b)
-    return Estimate(
-        float(share_fine * fine.value - share_coarse * coarse.value),
-        float(
-            np.hypot(
-                share_fine * fine.standard_error, share_coarse * coarse.standard_error
-            )
-        ),
+    noise = np.hypot(
+        share_fine * fine.standard_error, share_coarse * coarse.standard_error
     )
+    value = share_fine * fine.value - share_coarse * coarse.value
+    return Estimate(float(value), float(noise))
 
 
 def fitted_rate(

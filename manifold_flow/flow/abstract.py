@@ -1,4 +1,4 @@
-"""What a flow is: a velocity, on a manifold or down to one."""
+"""What a flow is: down a steepness, on a manifold or to one."""
 
 from __future__ import annotations
 
@@ -27,13 +27,11 @@ class Flow(ABC):
     sharpness : Sharpness
         What is watched along it.
     rate : float
-        On M, the velocity is −rate times the tangent part of ``steepness``.
+        Factor of the velocity.
     descends : bool
         Whether it goes down the sharpness, or down the loss if it is free, by theorem.
     free : bool
         Whether nothing keeps it on the manifold.
-    clock : str
-        What its time is called.
     """
 
     manifold: ZeroLossManifold
@@ -41,16 +39,25 @@ class Flow(ABC):
     rate: float
     descends: ClassVar[bool]
     free: ClassVar[bool] = False
-    clock: ClassVar[str] = "slow time"
+
+    @property
+    def clock(self) -> str:
+        """What its time is called."""
+        return "time" if self.free else "slow time"
 
     @property
     @abstractmethod
     def moves(self) -> bool:
         """Whether there is any motion; False for a rate, or a noise, of 0."""
 
-    @abstractmethod
     def velocity(self, point: Array) -> Array:
-        """Return the time derivative of the point, shape (p,)."""
+        """Return the time derivative of the point, −rate · P_T steepness, shape (p,).
+
+        A free flow is not projected.
+        """
+        here = self.manifold.linearize(point)
+        uphill = self.steepness(here)
+        return -self.rate * (uphill if self.free else here.tangent_part(uphill))
 
     @abstractmethod
     def steepness(self, here: Linearization) -> Array:

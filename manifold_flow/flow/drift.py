@@ -104,10 +104,6 @@ class DriftFlow(Flow):
     def moves(self) -> bool:
         return callable(self.noise) or bool(np.any(self.noise))
 
-    def velocity(self, point: Array) -> Array:
-        here = self.manifold.linearize(point)
-        return -here.tangent_part(self.steepness(here))
-
     def steepness(self, here: Linearization) -> Array:
         held = stationary_covariance(
             here,

@@ -48,7 +48,6 @@ class GradientFlow(Flow):
     rate: float = field(init=False, default=1.0)
     descends: ClassVar[bool] = True
     free: ClassVar[bool] = True
-    clock: ClassVar[str] = "time"
 
     def __post_init__(self) -> None:
         require("model", self.model, Model, "A gradient flow trains a model.")
@@ -57,9 +56,6 @@ class GradientFlow(Flow):
     @property
     def moves(self) -> bool:
         return True
-
-    def velocity(self, point: Array) -> Array:
-        return -self.steepness(self.manifold.linearize(point))
 
     def steepness(self, here: Linearization) -> Array:
         return here.loss_gradient()

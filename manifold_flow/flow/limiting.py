@@ -61,9 +61,6 @@ class LimitingFlow(Flow):
     def moves(self) -> bool:
         return self.rate > 0.0
 
-    def velocity(self, point: Array) -> Array:
-        return -self.rate * self.manifold.riemannian_gradient(self.sharpness, point)
-
     def steepness(self, here: Linearization) -> Array:
         return self.sharpness.gradient(here)
 

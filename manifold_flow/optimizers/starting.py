@@ -18,14 +18,12 @@ from manifold_flow.errors import (
 from manifold_flow.linearization import Linearization
 from manifold_flow.models.model import Model
 from manifold_flow.optimizers.abstract import Optimizer
-from manifold_flow.projection import residual_scale
+from manifold_flow.projection import ON_MANIFOLD, residual_scale
 
 __all__ = ["as_start", "refuse_hopeless"]
 
 Array = NDArray[np.float64]
 
-#: relative residual within which a start lies on M, as for ``ZeroLossManifold``
-ON_MANIFOLD = 1e-10
 #: distinct starts that are looked at: each costs a factorisation
 LOOKED_AT = 8
 
