@@ -8,13 +8,20 @@ from numpy.typing import NDArray
 from manifold_flow.errors import (
     ManifoldFlowError,
     NonFiniteError,
+    OffManifoldError,
     ProjectionError,
     RankDeficientJacobianError,
 )
 from manifold_flow.linearization import Linearization
 from manifold_flow.models.model import Model
 
-__all__ = ["gauss_newton", "gauss_newton_of_all", "residual_scale"]
+__all__ = [
+    "ON_MANIFOLD",
+    "gauss_newton",
+    "gauss_newton_of_all",
+    "refuse_off_manifold",
+    "residual_scale",
+]
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -173,6 +180,27 @@ def residual_scale(here: Linearization, point: Array) -> float:
             "order 1, or start closer."
         )
     return max(1.0, scale)
+
+
+def refuse_off_manifold(here: Linearization, point: Array) -> None:
+    """Raise where a point has loss.
+
+    Parameters
+    ----------
+    here : Linearization
+        The model at the point.
+    point : array, shape (p,)
+        The point θ.
+
+    Raises
+    ------
+    OffManifoldError
+        If max |r_i| exceeds 1e-10 of what rounding is relative to; carries both.
+    """
+    violation = float(np.abs(here.residual).max())
+    tolerance = ON_MANIFOLD * residual_scale(here, point)
+    if violation > tolerance:
+        raise OffManifoldError(violation, tolerance)
 
 
 def _seen_from(model: Model, point: Array, log: Log) -> Linearization:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +79,6 @@ def run(options: argparse.Namespace) -> int:
         3
     )
     model = model_of(options, data_seed)
-    if options.json:  # in words, the result itself says them
-        for caveat in model.caveats:
-            print(f"note: {caveat}", file=sys.stderr)
     manifold = mf.ZeroLossManifold(model)
     optimizer = _optimizer(options, model)
     flow = mf.limiting_flow(optimizer, manifold)

@@ -68,9 +68,6 @@ def run(options: argparse.Namespace) -> int:
         storage.refuse_unwritable(storage.run_file(options.out))
     data_seed, start_seed = np.random.SeedSequence(seed_of(options)).spawn(2)
     model = model_of(options, data_seed)
-    if options.json:  # in words, the result itself ends with them
-        for caveat in model.caveats:
-            print(f"note: {caveat}", file=sys.stderr)
     manifold = mf.ZeroLossManifold(model)
     sharpness = _sharpness(options.sharpness)
     start = manifold.random_point(rng=start_seed)

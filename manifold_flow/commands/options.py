@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from math import isqrt
 from pathlib import Path
@@ -95,7 +96,7 @@ def seed_of(options: argparse.Namespace) -> int:
 
 
 def model_of(options: argparse.Namespace, rng: np.random.SeedSequence) -> Model:
-    """Return the model that the options describe.
+    """Return the model that the options describe, and note its caveats.
 
     Parameters
     ----------
@@ -115,6 +116,14 @@ def model_of(options: argparse.Namespace, rng: np.random.SeedSequence) -> Model:
     ModelError
         If the data are no matrices where the model measures them.
     """
+    model = _described(options, rng)
+    if options.json:  # in words, the result itself says them
+        for caveat in model.caveats:
+            print(f"note: {caveat}", file=sys.stderr)
+    return model
+
+
+def _described(options: argparse.Namespace, rng: np.random.SeedSequence) -> Model:
     import manifold_flow as mf
     from manifold_flow.errors import UnknownNameError
 

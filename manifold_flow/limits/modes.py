@@ -12,13 +12,13 @@ from manifold_flow.arrays import as_finite
 from manifold_flow.errors import (
     ConvergenceError,
     HypothesisError,
-    OffManifoldError,
 )
 from manifold_flow.flow import Flow
 from manifold_flow.limits.theorems import limiting_flow
 from manifold_flow.linearization import Linearization
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.optimizers import Optimizer
+from manifold_flow.projection import refuse_off_manifold
 
 __all__ = ["Schedule", "schedule"]
 
@@ -144,9 +144,7 @@ def schedule(
             "the Hessian of S gives. Use label noise that is matched to the loss, or "
             "integrate the flow."
         )
-    violation = float(np.abs(manifold.linearize(point).residual).max())
-    if violation > manifold.tolerance(point):
-        raise OffManifoldError(violation, manifold.tolerance(point))
+    refuse_off_manifold(manifold.linearize(point), point)
     reduction = manifold.model.reduction()
     inner = flow.on(ZeroLossManifold(reduction.model))
     eigenvalues = _tangent_spectrum(inner, reduction.restrict(point))

@@ -96,12 +96,7 @@ class CallableModel(Model):
         point = _check_point(check_at, self.n_params)
         self.n_residuals = _count_residuals(residual, point)
         _refuse_noise_and_low_precision(residual, point)
-        self.residuals_per_sample = count("residuals_per_sample", residuals_per_sample)
-        if self.n_residuals % self.residuals_per_sample:
-            raise ModelError(
-                f"{self.n_residuals} residuals are no whole number of samples of "
-                f"{residuals_per_sample}: residuals_per_sample must divide them."
-            )
+        self.residuals_per_sample = _divisor(residuals_per_sample, self.n_residuals)
         over_parametrised(self.n_params, self.n_residuals)
         refuse_too_large("the Jacobian", self.n_residuals, self.n_params)
         self.loss = SquaredLoss(loss, self.n_residuals, sample_weights)
@@ -223,6 +218,17 @@ def _check_point(check_at: ArrayLike | None, n_params: int) -> Array:
     if point.shape != (n_params,):
         raise ShapeError("check_at", (n_params,), point.shape)
     return point
+
+
+def _divisor(residuals_per_sample: int, n_residuals: int) -> int:
+    """Return how many residuals a sample has, after checking that it divides them."""
+    together = count("residuals_per_sample", residuals_per_sample)
+    if n_residuals % together:
+        raise ModelError(
+            f"{n_residuals} residuals are no whole number of samples of {together}: "
+            "residuals_per_sample must divide them."
+        )
+    return together
 
 
 def _called(name: str, hook: Callable[..., Any], *arguments: Array) -> Any:

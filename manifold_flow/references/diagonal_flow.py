@@ -22,11 +22,10 @@ from manifold_flow.errors import (
     ConvergenceError,
     DataError,
     HypothesisError,
-    OffManifoldError,
     ShapeError,
 )
 from manifold_flow.models.diagonal import DiagonalLinearNetwork
-from manifold_flow.projection import residual_scale
+from manifold_flow.projection import refuse_off_manifold
 
 __all__ = ["exact_flow"]
 
@@ -227,8 +226,6 @@ def _checked_start(model: DiagonalLinearNetwork, start: ArrayLike) -> Array:
             "0 stays there and the closed form divides by it. Drop it from the model."
         )
     here = model.linearize(begin)
-    violation, tolerance = np.abs(here.residual).max(), residual_scale(here, begin)
-    if violation > 1e-10 * tolerance:
-        raise OffManifoldError(float(violation), 1e-10 * tolerance)
+    refuse_off_manifold(here, begin)
     here.multipliers(np.zeros(model.n_params))  # raises where the rows are dependent
     return begin
