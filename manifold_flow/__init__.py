@@ -93,7 +93,7 @@ __all__ = [
     "HessianLogPseudoDeterminant",
     "FiniteStepTrace",
     "stochastic_trace",
-    # what moves
+    # flows
     "Flow",
     "LimitingFlow",
     "DriftFlow",
@@ -101,6 +101,7 @@ __all__ = [
     "GradientFlow",
     "gradient_flow",
     "limit_map",
+    # optimizers
     "Optimizer",
     "Batches",
     "GradientDescent",
@@ -109,6 +110,7 @@ __all__ = [
     "SAM",
     "NormalizedGD",
     "simulate",
+    # limits
     "limiting_flow",
     "finite_step_flow",
     "largest_tracking_step",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_flow.plots.style import BLUE, VERMILION, new_axes
+from manifold_flow.plots.style import BLUE, NORMAL_95, VERMILION, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,11 +50,11 @@ def plot_convergence(
     ax = new_axes() if ax is None else ax
     ax.set(xscale="log", yscale="log")
     # the part of a bar below 0 has no place on a logarithmic axis
-    low = np.minimum(1.96 * standard_errors, 0.99 * distances)
+    low = np.minimum(NORMAL_95 * standard_errors, 0.99 * distances)
     ax.errorbar(
         learning_rates,
         distances,
-        yerr=(low, 1.96 * standard_errors),
+        yerr=(low, NORMAL_95 * standard_errors),
         color=VERMILION,
         marker="o",
         ls="--",

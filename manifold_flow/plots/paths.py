@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_flow.plots.style import BLUE, GREEN, GREY, VERMILION, marker, new_axes
+from manifold_flow.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    NORMAL_95,
+    VERMILION,
+    marker,
+    new_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -138,13 +146,18 @@ def plot_gap(
         ylabel=r"sharpness gap  $\mathrm{Tr}\,\nabla^2 L - \min$",
         ylim=(max(float(gap[seen].min()) / 3, 1e-16), 3 * float(gap[0])),
     )
-    early = ax.inset_axes((0.56, 0.52, 0.42, 0.36))
-    early.loglog(times[seen], gap[seen], color=BLUE, lw=1.5)
-    early.set_xlim(1e-6 * end, end)
-    early.set_title("the same, time on a log scale", fontsize="small")
-    early.tick_params(labelsize="small")
+    _draw_early(times[seen], gap[seen], ax)
     ax.legend(loc="lower left")
     return ax
+
+
+def _draw_early(times: Array, gap: Array, ax: Axes) -> None:
+    """Draw the start, which takes no width on the axes, in an inset of decades."""
+    early = ax.inset_axes((0.56, 0.52, 0.42, 0.36))
+    early.loglog(times, gap, color=BLUE, lw=1.5)
+    early.set_xlim(1e-6 * times[-1], times[-1])
+    early.set_title("the same, time on a log scale", fontsize="small")
+    early.tick_params(labelsize="small")
 
 
 def plot_ensemble(
@@ -181,7 +194,7 @@ def plot_ensemble(
     """
     ax = new_axes() if ax is None else ax
     mean = values.mean(axis=1)
-    half = 1.96 * values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
+    half = NORMAL_95 * values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
     ax.plot(flow_times, flow_values, color=BLUE, lw=2, label="limiting flow")
     ax.fill_between(times, mean - half, mean + half, color=VERMILION, alpha=0.3, lw=0)
     ax.plot(times, mean, color=VERMILION, ls="--", marker=marker(times), label=label)

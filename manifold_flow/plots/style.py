@@ -20,6 +20,7 @@ __all__ = [
     "BLUE",
     "GREEN",
     "GREY",
+    "NORMAL_95",
     "ORANGE",
     "STYLE",
     "VERMILION",
@@ -39,6 +40,8 @@ BLUE, ORANGE, GREEN, VERMILION, GREY = (
     "#D55E00",
     "#7F7F7F",
 )
+#: standard errors that a bar or band of 95 % reaches to either side
+NORMAL_95 = 1.96
 #: keys are Any because matplotlib types them as one long Literal
 STYLE: dict[Any, Any] = {
     "font.size": 10,
