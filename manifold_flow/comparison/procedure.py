@@ -134,10 +134,7 @@ def compare(  # noqa: PLR0913  # simulate's keywords beside the limit's
         if start is None
         else as_finite("start", start, 1)
     )
-    tested = limiting_flow(optimizer, manifold) if flow is None else flow
-    require("flow", tested, Flow, "Pass mf.LimitingFlow(manifold, sharpness, rate).")
-    for place in (manifold, tested.manifold):
-        require_same_model(optimizer, place)
+    tested = _limit_to_test(optimizer, manifold, flow)
     runs = [optimizer.with_learning_rate(rate) for rate in rates]
     if not force:
         _refuse_unstable(runs, manifold, begin)
@@ -158,6 +155,17 @@ def compare(  # noqa: PLR0913  # simulate's keywords beside the limit's
         loss=model.loss.formula,
         caveats=tuple(model.caveats),
     )
+
+
+def _limit_to_test(
+    optimizer: Optimizer, manifold: ZeroLossManifold, flow: Flow | None
+) -> Flow:
+    """Return the flow, after checking that all three belong to one model."""
+    tested = limiting_flow(optimizer, manifold) if flow is None else flow
+    require("flow", tested, Flow, "Pass mf.LimitingFlow(manifold, sharpness, rate).")
+    for place in (manifold, tested.manifold):
+        require_same_model(optimizer, place)
+    return tested
 
 
 @dataclass(frozen=True, eq=False)
