@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_finite
-from manifold_flow.errors import RankDeficientJacobianError
+from manifold_flow.errors import OffManifoldError, RankDeficientJacobianError
 from manifold_flow.linearization import REGULAR_MARGIN
 from manifold_flow.manifold import ZeroLossManifold
-from manifold_flow.projection import refuse_off_manifold
 
 __all__ = ["regular_start"]
 
@@ -40,7 +39,9 @@ def regular_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
     """
     point = as_finite("start", start, 1).copy()
     here = manifold.linearize(point)
-    refuse_off_manifold(here, point)
+    violation, tolerance = float(np.abs(here.residual).max()), manifold.tolerance(point)
+    if violation > tolerance:
+        raise OffManifoldError(violation, tolerance)
     if here.rank_margin < REGULAR_MARGIN:
         here.multipliers(np.zeros_like(point))  # raises, naming rows, where rank < n
         raise RankDeficientJacobianError(
