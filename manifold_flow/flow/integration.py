@@ -129,7 +129,7 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
         inner = flow.on(ZeroLossManifold(reduction.model))
     begin = reduction.restrict(start)
     structure = inner.structured()
-    choice = choose_method(method, begin, structure)
+    choice = choose_method(method, begin, rtol, structure)
 
     def lift(points: Array) -> Array:
         return reduction.lift(points, start)

@@ -108,9 +108,12 @@ class StructuredFlow(ABC):
     ----------
     n_evaluations : int
         Velocities evaluated so far.
+    splits_exactly : bool
+        Whether near the limit ``splitting`` leaves nothing over.
     """
 
     n_evaluations: int = 0
+    splits_exactly: bool
 
     @abstractmethod
     def velocity(self, point: Array, pull: float = 0.0) -> Array:
@@ -134,7 +137,3 @@ class StructuredFlow(ABC):
     @abstractmethod
     def stiffness(self, point: Array) -> float:
         """Return the ratio of the largest to the smallest rate seen from a point."""
-
-    @abstractmethod
-    def spread(self, point: Array) -> float:
-        """Return how far a splitting is from exact near the limit; 0 where it is."""

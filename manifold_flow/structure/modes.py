@@ -137,6 +137,7 @@ class Evaluating(StructuredFlow):
     def __init__(self, neurons: Neurons) -> None:
         self.neurons = neurons
         self.n_evaluations = 0
+        self.splits_exactly = neurons.collapse
         self._last: Snapshot | None = None
         self._point: Array | None = None
 

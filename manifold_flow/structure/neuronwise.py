@@ -65,9 +65,6 @@ class NeuronwiseFlow(Evaluating):
         moving = rates[rates > np.finfo(float).eps * len(rates) * rates.max()]
         return float(moving.max() / moving.min()) if moving.size else 1.0
 
-    def spread(self, point: Array) -> float:
-        return 0.0 if self.neurons.has_equal_weights else 1.0
-
     def _eigenbasis(self, point: Array) -> Eigenbasis:
         slopes = self.neurons.slopes(self.at(point))
         return Eigenbasis.of(self.neurons, self.neurons.shared_slopes(slopes))
