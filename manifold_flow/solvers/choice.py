@@ -35,6 +35,9 @@ STRUCTURED: Mapping[str, type[ode.OdeSolver]] = MappingProxyType(
     {"ETDRK4": ETDRK4, "StructuredBDF": StructuredBDF}
 )
 
+#: solvers that hover above the threshold of stationarity, limited by stability
+HOVERING = ("RK23", "RK45", "DOP853", "ETDRK4")
+
 #: above this many parameters a dense p x p Newton matrix costs more than small steps
 LARGEST_DENSE_IMPLICIT = 4000
 #: ratio of rates, times rtol to the power -1/4, up to which ETDRK4 is the faster one:
@@ -60,6 +63,11 @@ class Choice:
     reason: str
     solver: Callable[..., ode.OdeSolver]
     attracts: bool = False
+
+    @property
+    def hovers(self) -> bool:
+        """Whether the solver may stay above the threshold of stationarity."""
+        return self.name in HOVERING
 
     @property
     def label(self) -> str:

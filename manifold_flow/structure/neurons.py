@@ -24,6 +24,8 @@ SMALLEST_SLOPE = 0.1
 class Snapshot:
     r"""The flow at preactivations Z: everything of one evaluation.
 
+    A and B are valid until the next evaluation, which overwrites them.
+
     With :math:`A_{ij} = a_j \varphi'(z_{ij})` the gradients are
     :math:`\nabla r_i = (A_{ij} x_i)_j`, and
 
@@ -148,11 +150,10 @@ class Neurons:
         both = np.stack([right, residual], axis=1)
         solved, _ = lapack.dpotrs(factor, both, lower=1)
         excess -= solved[:, :1]
-        weighted = weighted.copy()
         return Snapshot(
             features=features,
             weighted_slopes=weighted,
-            force=weighted * excess,
+            force=np.multiply(weighted, excess, out=free),
             excess=excess,
             second=second,
             third=third,

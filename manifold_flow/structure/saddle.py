@@ -57,7 +57,7 @@ class SaddleMatrix(NewtonMatrix):
         pull: float,
     ) -> None:
         self.neurons, self.basis, self.pull = neurons, basis, pull
-        self.constraint, self.slopes = weighted_slopes, slopes
+        self.constraint, self.slopes = weighted_slopes.copy(), slopes
         self.uneven = slopes - basis.slopes[:, None]
         self.products = weighted_slopes @ weighted_slopes.T
 
