@@ -1,4 +1,4 @@
-"""Structured solvers: the flow they integrate, their order, what they keep, bad input."""
+"""Structured solvers: the flow they integrate, their order, bad input."""
 
 import numpy as np
 import pytest
@@ -218,9 +218,7 @@ def test_stiffness_costs_no_steps():
 
 
 def test_energy_falls_at_every_step(flow, start):
-    path = mf.integrate(
-        flow, start, rtol=1e-5, atol=1e-7, gtol=1e-6, keep_steps=True
-    )
+    path = mf.integrate(flow, start, rtol=1e-5, atol=1e-7, gtol=1e-6, keep_steps=True)
     assert len(path) > 5
     assert np.diff(path.sharpness).max() < 1e-5 * path.sharpness[0]
 
@@ -231,6 +229,54 @@ def test_no_structured_method_changes_what_scipy_integrates(smooth, method):
     flow, start, exact = smooth
     path = mf.integrate(flow, start, exact.times, method=method)
     assert np.abs(path.points - exact.points).max() < 1e-6
+
+
+# --- any other model: Krylov ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["diagonal", "matrix", "two-layer"])
+def test_krylov_steps_agree_with_a_method_of_scipy(name):
+    flow = trace_flow(MODELS[name](), rate=1.0)
+    start = flow.manifold.random_point(rng=0)
+    times = [0.02, 0.5]
+    exact = mf.integrate(flow, start, times, method="DOP853", rtol=1e-11, atol=1e-13)
+    errors = [
+        np.abs(
+            mf.integrate(
+                flow, start, times, method="KrylovBDF", rtol=tol, atol=tol / 100
+            ).points
+            - exact.points
+        ).max()
+        for tol in (1e-4, 1e-6)
+    ]
+    assert errors[1] < 1e-5
+    assert errors[1] < 0.1 * errors[0]
+
+
+def test_krylov_reaches_the_l1_value_of_a_diagonal_network():
+    model = diagonal(n=5, d=10)
+    flow = trace_flow(model, rate=1.0)
+    path = mf.integrate(
+        flow, flow.manifold.random_point(rng=0), method="KrylovBDF", rtol=1e-5
+    )
+    assert path.status is mf.Status.STATIONARY
+    exact = mf.references.flattest_value(model)
+    assert path.sharpness[-1] == pytest.approx(exact, abs=1e-5)
+    assert path.sharpness[0] > 1.1 * exact
+
+
+def test_krylov_matrices_solve_with_the_riemannian_hessian():
+    flow = trace_flow(MODELS["matrix"]())
+    point = flow.manifold.random_point(rng=0)
+    right = np.random.default_rng(0).standard_normal(point.size)
+    krylov = flow.implicit()
+    step, pull = 0.1 / krylov.fastest_rate(point), 1e3
+    found = krylov.newton_matrix(point, pull).solver(step)(right)
+    here = flow.manifold.linearize(point)
+    hessian = flow.manifold.riemannian_hessian(flow.sharpness, point)
+    back = found + step * (flow.rate * (hessian @ found))
+    back += step * pull * (found - here.tangent_part(found))
+    assert relative(back, right) < 0.02
 
 
 # --- the choice -----------------------------------------------------------------------

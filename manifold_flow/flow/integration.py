@@ -28,9 +28,10 @@ from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.projection import residual_scale
 from manifold_flow.solvers import loop
 from manifold_flow.solvers.choice import choose_method
+from manifold_flow.solvers.krylov import observation
 from manifold_flow.solvers.path import Constraint, Limits, Observation, Path
 from manifold_flow.solvers.progress import Report, reporter
-from manifold_flow.structure import StructuredFlow
+from manifold_flow.structure import ImplicitFlow
 from manifold_flow.trajectory import Status, Trajectory
 
 __all__ = ["integrate"]
@@ -75,8 +76,11 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     times : array, shape (T,), optional
         Slow times to return, increasing and not negative.  All of them are returned;
         only ``RANK_LOSS`` truncates.
-    method : {"auto", "RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA"}
-        SciPy's solver; "auto" says in the result what it chose and why.
+    method : str
+        "auto" says in the result what it chose and why.  SciPy's solvers by name
+        ("DOP853", "LSODA", ...); "ETDRK4" (exponential) and "StructuredBDF" for flows
+        that declare their structure, as those of two-layer networks; "KrylovBDF",
+        implicit by Hessian-vector products, for every limiting flow.
     rtol, atol : float
         Tolerances of the solver, relative and absolute (units of the parameters).
     gtol : float
@@ -133,8 +137,10 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
         inner = flow.on(ZeroLossManifold(reduction.model))
     begin = reduction.restrict(start).copy()
     _check_start(inner.manifold, begin, start)
-    structure = inner.structured()
-    choice = choose_method(method, begin, rtol, structure)
+    choice = choose_method(
+        method, begin, rtol, structured=inner.structured, implicit=inner.implicit
+    )
+    structure = choice.flow
 
     def lift(points: Array) -> Array:
         return reduction.lift(points, start)
@@ -187,23 +193,14 @@ def _guarded(
 
 def _constraint(
     flow: Flow,
-    structure: StructuredFlow | None,
+    structure: ImplicitFlow | None,
     start: Array,
     attracts: bool,
 ) -> Constraint:
     manifold = flow.manifold
 
     def observe(point: Array) -> Observation:
-        here = manifold.linearize(point)
-        gradient = flow.sharpness.gradient(here)
-        return Observation(
-            sharpness=flow.sharpness.value(here),
-            gradient_norm=float(np.linalg.norm(here.tangent_part(gradient))),
-            full_gradient_norm=float(np.linalg.norm(gradient)),
-            residual=float(np.abs(here.residual).max()),
-            sigma_min=float(here.singular_values[-1]),
-            sigma_max=float(here.singular_values[0]),
-        )
+        return observation(manifold.linearize(point), flow.sharpness)
 
     # a solver that keeps to M by itself would only lose its memory in a restart
     drift = np.inf if attracts else 1e4 * manifold.tolerance(start)

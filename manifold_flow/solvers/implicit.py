@@ -1,10 +1,10 @@
 r"""SciPy's BDF with the Newton matrices of a model's own structure.
 
-SciPy's variable-order method forms ``I - c * J``, factorises it and solves with it; here
-J is a :class:`~manifold_flow.structure.NewtonMatrix`, which is never a matrix.  The
-velocity integrated is :math:`\dot\theta = v(\theta) - \gamma J^+ r`: the flow itself on
-M, and as :math:`h\gamma \gg 1` each step ends on M like one of the differential-algebraic
-system :math:`\dot\theta = -\nabla S + J^T\lambda,\ r = 0`.
+SciPy's variable-order method forms ``I - c * J``, factorises it and solves with it;
+here J is a :class:`~manifold_flow.structure.NewtonMatrix`, which is never a matrix.
+The velocity integrated is :math:`\dot\theta = v(\theta) - \gamma J^+ r`: the flow
+itself on M, and as :math:`h\gamma \gg 1` each step ends on M like one of the
+differential-algebraic system :math:`\dot\theta = -\nabla S + J^T\lambda,\ r = 0`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import scipy.integrate as ode
 from numpy.typing import NDArray
 from scipy.sparse import csc_matrix
 
-from manifold_flow.structure import StructuredFlow
+from manifold_flow.structure import ImplicitFlow
 
 __all__ = ["StructuredBDF"]
 
@@ -34,7 +34,7 @@ class StructuredBDF(ode.BDF):  # type: ignore[misc]  # SciPy is untyped
     ----------
     fun, t0, y0, t_bound
         As for every ``OdeSolver``; ``fun`` is not evaluated.
-    structure : StructuredFlow
+    structure : ImplicitFlow
         The flow.
     max_step, first_step, rtol, atol : float
         As in SciPy.
@@ -47,13 +47,13 @@ class StructuredBDF(ode.BDF):  # type: ignore[misc]  # SciPy is untyped
         y0: Array,
         t_bound: float,
         *,
-        structure: StructuredFlow,
+        structure: ImplicitFlow,
         max_step: float = np.inf,
         first_step: float | None = None,
         rtol: float = 1e-3,
         atol: float = 1e-6,
     ) -> None:
-        fastest = float(structure.splitting(np.array(y0)).rates.max())
+        fastest = structure.fastest_rate(np.array(y0))
         self.structure, self.pull = structure, ATTRACTION * fastest
         self.absolute, self.relative = atol, rtol
         super().__init__(

@@ -60,6 +60,9 @@ class NeuronwiseFlow(Evaluating):
         basis = self._eigenbasis(point)
         return SaddleMatrix(self.neurons, here.weighted_slopes, slopes, basis, pull)
 
+    def fastest_rate(self, point: Array) -> float:
+        return float(self._eigenbasis(point).rates.max())
+
     def stiffness(self, point: Array) -> float:
         rates = self._eigenbasis(point).rates
         moving = rates[rates > np.finfo(float).eps * len(rates) * rates.max()]
