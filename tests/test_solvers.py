@@ -231,7 +231,7 @@ def test_no_structured_method_changes_what_scipy_integrates(smooth, method):
     assert np.abs(path.points - exact.points).max() < 1e-6
 
 
-# --- any other model: Krylov ------------------------------------------------------------
+# --- any other model: Krylov ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["diagonal", "matrix", "two-layer"])
