@@ -8,7 +8,8 @@ the first part exactly through
    \varphi_{k+1}(z) = \frac{\varphi_k(z) - 1/k!}{z},
 
 so that steps are limited by how fast G changes and not by Λ.  Its stiff order is three
-(Hochbruck and Ostermann 2005).
+for a bounded G (Hochbruck and Ostermann 2005), and two, measured, where G holds a stiff
+remainder because the neurons still differ.
 
 References
 ----------
