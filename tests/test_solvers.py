@@ -390,6 +390,18 @@ def test_constant_sharpness_single_neurons_and_no_time(method):
     assert len(mf.integrate(single, start, [0.0], method=method)) == 1
 
 
+@pytest.mark.parametrize("method", [*STRUCTURED, "KrylovBDF"])
+def test_times_far_shorter_than_a_step_and_far_longer_than_the_flow(method):
+    flow = trace_flow(two_layer())
+    start = flow.manifold.random_point(rng=0)
+    times = [1e-12, 1e-9, 1e12]
+    path = mf.integrate(flow, start, times, method=method, rtol=1e-5, atol=1e-7)
+    assert path.times.tolist() == times
+    assert relative(path.points[0], start) < 1e-9
+    exact = mf.references.flattest_point(flow.manifold.model, start)
+    assert relative(path.end, exact) < 1e-5
+
+
 def test_rows_dependent_to_rounding():
     inputs, targets = mf.datasets.gaussian(4, 6, rng=0)
     inputs = np.vstack([inputs, inputs.sum(axis=0)])
