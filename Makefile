@@ -6,6 +6,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
+# one process a core; a file's tests share what is expensive, so they stay together
+PARALLEL := -n auto --dist loadfile
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
@@ -21,10 +23,10 @@ demo: $(VENV)/.installed  ## the main job on real data; writes manifold_flow_dem
 	$(BIN)/manifold-flow demo
 
 test: $(VENV)/.installed-test  ## tests and documented examples, without the slow ones
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
 test-all: $(VENV)/.installed-test  ## all of them
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev  ## style and import contracts
 	$(BIN)/ruff check .

@@ -14,8 +14,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from manifold_flow import bounds, datasets, errors, references
     from manifold_flow.activations import Activation
-    from manifold_flow.flow import Flow, LimitingFlow, integrate
-    from manifold_flow.limits import limiting_flow
+    from manifold_flow.batches import Batches
+    from manifold_flow.comparison import (
+        Comparison,
+        compare,
+        convergence_order,
+        deviation,
+    )
+    from manifold_flow.flow import (
+        DriftFlow,
+        Flow,
+        GradientFlow,
+        LimitingFlow,
+        gradient_flow,
+        integrate,
+        limit_map,
+    )
+    from manifold_flow.limits import (
+        LimitingDiffusion,
+        Schedule,
+        TrackingStep,
+        finite_step_flow,
+        integrate_sde,
+        largest_tracking_step,
+        limit_map_hessian,
+        limiting_flow,
+        schedule,
+    )
     from manifold_flow.linearization import Linearization, RegularPoint
     from manifold_flow.loss import SquaredLoss
     from manifold_flow.manifold import ZeroLossManifold
@@ -26,9 +51,19 @@ if TYPE_CHECKING:
         Model,
         TwoLayerNetwork,
     )
-    from manifold_flow.optimizers import LabelNoiseSGD, Optimizer, simulate
+    from manifold_flow.optimizers import (
+        SAM,
+        GradientDescent,
+        LabelNoiseSGD,
+        MinibatchSGD,
+        NormalizedGD,
+        Optimizer,
+        simulate,
+    )
     from manifold_flow.sharpness import (
+        FiniteStepTrace,
         HessianLogPseudoDeterminant,
+        HessianLogTopEigenvalue,
         HessianTopEigenvalue,
         HessianTrace,
         Sharpness,
@@ -54,16 +89,40 @@ __all__ = [
     "Sharpness",
     "HessianTrace",
     "HessianTopEigenvalue",
+    "HessianLogTopEigenvalue",
     "HessianLogPseudoDeterminant",
+    "FiniteStepTrace",
     "stochastic_trace",
     # what moves
     "Flow",
     "LimitingFlow",
+    "DriftFlow",
     "integrate",
+    "GradientFlow",
+    "gradient_flow",
+    "limit_map",
     "Optimizer",
+    "Batches",
+    "GradientDescent",
+    "MinibatchSGD",
     "LabelNoiseSGD",
+    "SAM",
+    "NormalizedGD",
     "simulate",
     "limiting_flow",
+    "finite_step_flow",
+    "largest_tracking_step",
+    "TrackingStep",
+    "schedule",
+    "Schedule",
+    "LimitingDiffusion",
+    "integrate_sde",
+    "limit_map_hessian",
+    # the one beside the other
+    "compare",
+    "Comparison",
+    "deviation",
+    "convergence_order",
     # results and exact answers
     "Trajectory",
     "Status",
@@ -89,15 +148,38 @@ _HOME = {
     "Sharpness": "sharpness",
     "HessianTrace": "sharpness",
     "HessianTopEigenvalue": "sharpness",
+    "HessianLogTopEigenvalue": "sharpness",
     "HessianLogPseudoDeterminant": "sharpness",
+    "FiniteStepTrace": "sharpness",
     "stochastic_trace": "sharpness",
     "Flow": "flow",
     "LimitingFlow": "flow",
+    "DriftFlow": "flow",
     "integrate": "flow",
+    "GradientFlow": "flow",
+    "gradient_flow": "flow",
+    "limit_map": "flow",
     "Optimizer": "optimizers",
+    "Batches": "batches",
+    "GradientDescent": "optimizers",
+    "MinibatchSGD": "optimizers",
     "LabelNoiseSGD": "optimizers",
+    "SAM": "optimizers",
+    "NormalizedGD": "optimizers",
     "simulate": "optimizers",
     "limiting_flow": "limits",
+    "finite_step_flow": "limits",
+    "largest_tracking_step": "limits",
+    "TrackingStep": "limits",
+    "schedule": "limits",
+    "Schedule": "limits",
+    "LimitingDiffusion": "limits",
+    "integrate_sde": "limits",
+    "limit_map_hessian": "limits",
+    "compare": "comparison",
+    "Comparison": "comparison",
+    "deviation": "comparison",
+    "convergence_order": "comparison",
     "Trajectory": "trajectory",
     "Status": "trajectory",
     "load": "trajectory",

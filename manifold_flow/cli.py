@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from manifold_flow import commands
+from manifold_flow.commands import compare, demo, doctor, flow, verify
+from manifold_flow.commands.options import NUMERICAL_FAILURE
 from manifold_flow.errors import (
     FileFormatError,
     IntegrationError,
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except KeyboardInterrupt:
         _say("interrupted before there was a result.")
-        return commands.NUMERICAL_FAILURE
+        return NUMERICAL_FAILURE
     except OSError as error:
         return _output_lost(error)
 
@@ -101,7 +102,7 @@ def _say(text: str) -> None:
 def _complain(error: ManifoldFlowError, options: argparse.Namespace) -> int:
     """Say what went wrong, with --json also as an object, and return the status."""
     bad_input = isinstance(error, ValueError | TypeError)
-    code = UNUSABLE_INPUT if bad_input else commands.NUMERICAL_FAILURE
+    code = UNUSABLE_INPUT if bad_input else NUMERICAL_FAILURE
     message = str(error)
     if isinstance(error, IntegrationError):
         message = f"{error.reason}. {_keep_partial(options, error)}"
@@ -115,8 +116,10 @@ def _complain(error: ManifoldFlowError, options: argparse.Namespace) -> int:
 def _keep_partial(options: argparse.Namespace, error: IntegrationError) -> str:
     """Save the path so far where --out says, and say where it is."""
     if getattr(options, "out", None) is None:
-        return "Pass --out RUN.npz to keep the path so far."
+        return f"Pass --out {options.out_name} to keep the path so far."
     out = Path(options.out)
+    if out.suffix == ".png":  # where a picture was to go
+        out = out.with_suffix(".npz")
     try:
         where = error.trajectory.save(out / "partial.npz" if out.is_dir() else out)
     except FileFormatError as failure:
@@ -147,95 +150,9 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="store_true", help="print the version")
     parser.set_defaults(run=lambda options: _version(parser, options))
     parsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-    _add_demo(parsers)
-    _add_flow(parsers)
-    _add_verify(parsers)
-    _add_doctor(parsers)
+    for command in (demo, flow, compare, verify, doctor):
+        command.add_to(parsers)
     return parser
-
-
-def _add_command(
-    parsers: Any, name: str, run: Callable[[argparse.Namespace], int], text: str
-) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = parsers.add_parser(
-        name,
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}.",
-        allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    command.set_defaults(run=run)
-    command.add_argument(
-        "--json", action="store_true", help="one JSON object to stdout"
-    )
-    command.add_argument("--quiet", action="store_true", help="no progress on stderr")
-    return command
-
-
-def _add_demo(parsers: Any) -> None:
-    add = _add_command(
-        parsers, "demo", commands.demo, "the main job on real data, with report.html"
-    ).add_argument
-    add("--n", type=int, default=20, help="number of images")
-    add("--width", "--m", type=int, default=20, help="number of neurons")
-    add("--replicas", type=int, default=64, help="runs of label-noise SGD")
-    add("--seed", type=int, default=0, help="of images, start and noise")
-    add("--out", default="manifold_flow_demo", help="folder of report and runs")
-
-
-def _add_flow(parsers: Any) -> None:
-    command = _add_command(
-        parsers, "flow", commands.flow, "integrate one limiting flow"
-    )
-    add = command.add_argument
-    add("config", nargs="?", metavar="CONFIG.toml", help="option names as keys")
-    add("--model", default="two-layer", help=" or ".join(commands.MODELS))
-    add("--data", default="gaussian", help="gaussian, uniform, digits, or a file")
-    add("--n", type=int, default=5, help="number of samples, unless from a file")
-    add("--d", type=int, default=8, help="number of features (gaussian, uniform)")
-    add("--width", "--m", type=int, default=10, help="number of neurons")
-    add("--activation", default="cubic", help="a name, or an expression in z")
-    add("--loss", default="half-mean", help="half-mean, mean or sum")
-    add("--sharpness", default="trace", help=", ".join(commands.SHARPNESS))
-    add("--rate", type=float, default=1.0, help="factor of the velocity")
-    add("--times", type=float, nargs="+", help="slow times; to stationarity without")
-    add("--method", default="auto", help="auto, or a solver of SciPy")
-    add("--rtol", type=float, default=1e-8, help="relative tolerance")
-    add("--atol", type=float, default=1e-10, help="absolute tolerance")
-    add("--gtol", type=float, default=1e-10, help="stationarity tolerance")
-    add("--max-steps", type=int, default=1_000_000, help="budget of steps")
-    add("--time-limit", type=float, help="budget of seconds")
-    add("--seed", type=int, default=0, help="of data and start")
-    add("--out", metavar="RUN.npz", help="save the trajectory")
-    command.set_defaults(command=command)
-
-
-def _add_verify(parsers: Any) -> None:
-    add = _add_command(
-        parsers, "verify", commands.verify, "check theorems in symbols and in numbers"
-    ).add_argument
-    add(
-        "statements",
-        nargs="*",
-        metavar="STATEMENT",
-        help="ids or groups, see `python -m theory --list`; gatmiry2024 without",
-    )
-    add("--n", type=int, default=3, help="number of samples, unless from a file")
-    add("--width", "--m", type=int, default=4, help="number of neurons")
-    add("--d", type=int, default=5, help="number of features (gaussian, uniform)")
-    add("--starts", type=int, default=3, help="random points of M to start from")
-    add("--seed", type=int, default=0, help="of data, starts and probes")
-    add("--activation", help="a name, or an expression in z; cubic without")
-    add("--data", default="gaussian", help="gaussian, uniform, digits, or a file")
-    add("--slow-time", type=float, help="where flows end; at stationarity without")
-    add("--no-symbolic", action="store_true", help="numbers only")
-    add("--out", metavar="FILE.html", help="write a page with a card a statement")
-
-
-def _add_doctor(parsers: Any) -> None:
-    _add_command(
-        parsers, "doctor", commands.doctor, "versions, threads and a self-check"
-    )
 
 
 def _version(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_flow import bounds, datasets, plots, references, storage
+from manifold_flow.comparison.measurement import sharpness_after_projection
 from manifold_flow.errors import DataError, HypothesisError
 from manifold_flow.flow import integrate
 from manifold_flow.limits import limiting_flow
@@ -249,7 +250,7 @@ def run_demo(
         path=path,
         run=run,
         first_part=integrate(flow, start, run.times),
-        ensemble=_projected_sharpness(model, run.points),
+        ensemble=sharpness_after_projection(manifold, HessianTrace(), run)[1],
         rate=flow.rate,
         seconds=clock.monotonic() - began,
     )
@@ -304,13 +305,3 @@ def write_demo(demo: Demo, folder: str | Path) -> Path:
         demo.pictures(),
         footer=f"{versions}; commit {origin['commit'] or 'not in a checkout'}.",
     )
-
-
-def _projected_sharpness(model: TwoLayerNetwork, points: Array) -> Array:
-    """Tr ∇²L of every iterate (K, R, p) after projection on M, shape (K, R)."""
-    reduction = model.reduction()
-    manifold, trace = ZeroLossManifold(reduction.model), HessianTrace()
-    projected = manifold.projection(reduction.restrict(points))
-    flat = projected.reshape(-1, projected.shape[-1])
-    values = [trace.value(manifold.linearize(point)) for point in flat]
-    return np.array(values).reshape(projected.shape[:-1])

@@ -58,6 +58,6 @@ class Growth:
         return (
             "as far as followed, the parameters run off to infinity: their norm went "
             f"from {first:.3g} to {last:.3g}, and by {growth[-2]:.2g} and "
-            f"{growth[-1]:.2g} in the last two doublings of slow time; the end is then "
-            "no minimum of the sharpness but where its gradient became small"
+            f"{growth[-1]:.2g} in the last two doublings of time; the end is then "
+            "no minimum but where the gradient became small"
         )

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_real
 from manifold_flow.errors import DataError, ShapeError, UnknownNameError
+
+if TYPE_CHECKING:
+    from manifold_flow.batches import Batches
 
 __all__ = ["SquaredLoss"]
 
@@ -30,6 +34,9 @@ FORMULAS: Mapping[str, str] = MappingProxyType(
         "sum": "sum q_i r_i^2",
     }
 )
+
+#: relative spread of k_i = N_ii / c_i that is rounding
+MATCHED = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +71,8 @@ class SquaredLoss:
     --------
     >>> SquaredLoss("half_mean", 4).value([2.0, 0.0, 0.0, 0.0])
     0.5
-    >>> SquaredLoss("sum", 4).label_noise_rate(noise_std=1.0, batch_size=4)
-    0.5
+    >>> SquaredLoss("sum", 4).curvatures
+    array([2., 2., 2., 2.])
     """
 
     normalization: str
@@ -105,10 +112,12 @@ class SquaredLoss:
             return 1.0
         return PER_SAMPLE_SCALE[self.normalization] / self.n_residuals
 
-    @property
+    @cached_property
     def curvatures(self) -> NDArray[np.float64]:
         """The n numbers c_i = 2 s q_i, second derivatives of L by residual."""
-        return 2.0 * self.scale * self.sample_weights
+        curvatures = 2.0 * self.scale * self.sample_weights
+        curvatures.setflags(write=False)
+        return curvatures
 
     @property
     def formula(self) -> str:
@@ -126,54 +135,103 @@ class SquaredLoss:
         total = self.scale * squares.sum(axis=-1)
         return float(total) if total.ndim == 0 else total
 
-    def noise_matching(self, noise_std: float, batch_size: int) -> float:
-        r"""Return c in Σ = c ∇²L, the gradient noise caused by label noise on M.
+    def slopes(
+        self, residual: NDArray[np.float64], drawn: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float64]:
+        r"""Return the derivatives of an unbiased estimate of L by the drawn residuals.
 
-        A batch of B residuals, scaled to an unbiased gradient of L, with fresh label
-        noise of variance σ² has covariance :math:`\Sigma = c\,\nabla^2 L`,
-        :math:`c = 2 n s q \sigma^2 / B` (equal weights q).
-
-        Parameters
-        ----------
-        noise_std : float
-            Standard deviation σ of the label noise, in units of the targets.
-        batch_size : int
-            Number B of samples a step.
-
-        Returns
-        -------
-        float
-            The constant c (theory notes §0.4).
-        """
-        weight = float(self.sample_weights[0])
-        return 2.0 * self.n_residuals * self.scale * weight * noise_std**2 / batch_size
-
-    def label_noise_rate(self, noise_std: float, batch_size: int) -> float:
-        r"""Return the rate c/4 of the limiting flow of label-noise SGD.
-
-        With slow time :math:`T = \eta^2 k` after k steps,
-        :math:`dY/dT = -\tfrac{c}{4}\,\mathrm{grad}_M \mathrm{Tr}\,\nabla^2 L`.
+        With k of the n residuals drawn, :math:`\tfrac{n}{k}\, c_i r_i`.
 
         Parameters
         ----------
-        noise_std : float
-            Standard deviation σ of the label noise.
-        batch_size : int
-            Number B of samples a step.
+        residual : array, shape (k,) or (k, R)
+            The drawn residuals, label noise subtracted, of R replicas.
+        drawn : int array, shape (k,) or (k, R), optional
+            Which ones they are; all n in order by default.
 
         Returns
         -------
-        float
-            The rate, per unit of slow time (theory notes §0.3-0.4).
+        array, shape (k,) or (k, R)
+            What the gradients of the residuals are multiplied by.
 
         Examples
         --------
-        Batch 1 and the half-mean loss give the σ²/4 of Li, Wang and Arora:
+        >>> SquaredLoss("sum", 4).slopes(np.array([3.0]), np.array([2]))
+        array([24.])
+        """
+        if drawn is None:
+            return (self.curvatures * residual.T).T
+        return self.n_residuals / len(drawn) * self.curvatures[drawn] * residual
 
-        >>> SquaredLoss("half_mean", 10).label_noise_rate(noise_std=1.0, batch_size=1)
+    def label_noise_covariance(
+        self, noise_std: ArrayLike, batches: Batches, shared: bool = False
+    ) -> NDArray[np.float64]:
+        r"""Return the diagonal of N in Σ = Jᵀ N J, the gradient noise on M.
+
+        .. math:: N_{ii} = \frac{n}{B}\, \Bigl(1 + \frac{B-1}{n}\Bigr)\, c_i^2
+           \sigma_i^2
+
+        The middle factor is there only where draws of one sample in one batch (with
+        replacement) share their ε: then a sample drawn k times counts k² times.
+
+        Parameters
+        ----------
+        noise_std : float or array, shape (n,)
+            Standard deviations σ of the label noise, in units of the targets.
+        batches : Batches
+            How samples are drawn.
+        shared : bool
+            Whether repeated draws of a sample in a batch share one ε.
+
+        Returns
+        -------
+        array, shape (n,)
+            The diagonal, in the order of the residuals.
+
+        References
+        ----------
+        theory notes §0.4.
+
+        Examples
+        --------
+        >>> from manifold_flow.batches import Batches
+        >>> SquaredLoss("sum", 4).label_noise_covariance(0.5, Batches(4, size=2))
+        array([2., 2., 2., 2.])
+        """
+        repeat = 1.0
+        if batches.replacement and shared:
+            repeat += (batches.size - 1) / batches.n_samples
+        noise: NDArray[np.float64] = self.curvatures * np.asarray(noise_std, float)
+        return batches.scale * repeat * noise**2
+
+    def matching(self, noise: NDArray[np.float64]) -> float | None:
+        r"""Return k where Σ = k ∇²L on M, that is N = k diag(c); None if it is not so.
+
+        Then :math:`dY/dT = -\tfrac{k}{4}\, \mathrm{grad}_M \mathrm{Tr}\,\nabla^2 L`,
+        :math:`T = \eta^2 \times` steps (theory notes §0.3).
+
+        Parameters
+        ----------
+        noise : array, shape (n,)
+            The diagonal of N.
+
+        Returns
+        -------
+        float or None
+            The constant.
+
+        Examples
+        --------
+        Batch 1 and the half-mean loss give the σ² of Li, Wang and Arora:
+
+        >>> from manifold_flow.batches import Batches
+        >>> loss = SquaredLoss("half_mean", 10)
+        >>> loss.matching(loss.label_noise_covariance(0.5, Batches(10, size=1)))
         0.25
         """
-        return self.noise_matching(noise_std, batch_size) / 4.0
+        ratios = noise / self.curvatures
+        matched = np.ptp(ratios) <= MATCHED * np.abs(ratios).max()
+        return float(ratios.mean()) if matched else None
 
     def __repr__(self) -> str:
         """Return the constructor call."""

@@ -3,7 +3,6 @@ r"""ZeroLossManifold: the set of parameters with zero loss, as a geomstats manif
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,11 @@ from manifold_flow.errors import (
 )
 from manifold_flow.linearization import REGULAR_MARGIN, Linearization, RegularPoint
 from manifold_flow.models.model import Model
-from manifold_flow.projection import gauss_newton, residual_scale
+from manifold_flow.projection import (
+    gauss_newton,
+    gauss_newton_of_all,
+    residual_scale,
+)
 from manifold_flow.sharpness import Sharpness
 
 __all__ = ["ZeroLossManifold"]
@@ -142,9 +145,13 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         ProjectionError
             If no zero of the residual is reached; carries the iteration log.
         """
-        return self._batched(
-            partial(gauss_newton, self.model), as_real("point", point).copy()
-        )
+        start = as_real("point", point).copy()
+        if start.shape[-1:] != self.shape:
+            raise ShapeError("point", ("...", *self.shape), start.shape)
+        if start.ndim == 1:
+            return gauss_newton(self.model, start)
+        flat = gauss_newton_of_all(self.model, start.reshape(-1, *self.shape))
+        return flat.reshape(start.shape)
 
     def random_point(
         self, n_samples: int = 1, bound: float = 1.0, *, rng: Rng = None

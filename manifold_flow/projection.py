@@ -14,9 +14,10 @@ from manifold_flow.errors import (
 from manifold_flow.linearization import Linearization
 from manifold_flow.models.model import Model
 
-__all__ = ["gauss_newton", "residual_scale"]
+__all__ = ["gauss_newton", "gauss_newton_of_all", "residual_scale"]
 
 Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 Log = list[tuple[int, float, float]]
 
 MAX_ITERATIONS = 100
@@ -25,6 +26,10 @@ MAX_HALVINGS = 40
 GOAL, ACCEPTED = 8 * np.finfo(float).eps, 1e-12
 #: so many last steps that each leave more than this share of the residual are slow
 SLOW_STEPS, SLOW = 4, 0.1
+#: what a full step must leave of the residual, at most
+ENOUGH = 1.0 - 1e-4
+#: so many full steps reach M from beside it
+FULL_STEPS = 6
 
 
 def gauss_newton(model: Model, point: Array) -> Array:
@@ -76,6 +81,64 @@ def gauss_newton(model: Model, point: Array) -> Array:
         "of the model's reach; try another start or rescale them.",
         tuple(log),
     )
+
+
+def gauss_newton_of_all(model: Model, points: Array) -> Array:
+    """Return the zero that :func:`gauss_newton` reaches from every point.
+
+    Beside M no step needs damping, so all points take theirs together; a point whose
+    residual does not fall, or not to 0 in six steps, is sent alone.
+
+    Parameters
+    ----------
+    model : Model
+        Gives residual and Jacobian of batches.
+    points : array, shape (R, p)
+        Where to start.
+
+    Returns
+    -------
+    array, shape (R, p)
+        On M to rounding.
+
+    Raises
+    ------
+    ProjectionError
+        As :func:`gauss_newton`, of the first point that fails.
+    RankDeficientJacobianError
+        Likewise.
+    """
+    ends, moving = points.copy(), np.arange(len(points))
+    arrived, before = np.zeros(len(points), dtype=bool), np.full(len(points), np.inf)
+    for _ in range(FULL_STEPS):
+        step, size, there = _full_step(model, ends[moving])
+        arrived[moving] = there
+        on = ~there & (size <= ENOUGH * before[moving])
+        before[moving] = size
+        moving = moving[on]
+        if not moving.size:
+            break
+        ends[moving] -= step[on]
+    for alone in np.flatnonzero(~arrived):
+        ends[alone] = gauss_newton(model, points[alone])
+    return ends
+
+
+def _full_step(model: Model, points: Array) -> tuple[Array, Array, Flags]:
+    """Return J⁺r (R, p), the norm of r (R,), and where r is 0 to rounding (R,)."""
+    with np.errstate(all="ignore"):
+        residual, jacobian = model.residual(points), model.jacobian(points)
+        gram = jacobian @ jacobian.swapaxes(-1, -2)
+        steepest = np.sqrt(np.diagonal(gram, axis1=1, axis2=2).max(axis=1))
+        scale = np.maximum(1.0, steepest * np.linalg.norm(points, axis=1))
+        size = np.linalg.norm(residual, axis=1)
+        try:
+            weights = np.linalg.solve(gram, residual[:, :, None])
+        except np.linalg.LinAlgError:  # of one of them; it is told when sent alone
+            size = np.full(len(points), np.inf)
+            weights = np.zeros_like(residual)[:, :, None]
+        step = (weights.swapaxes(1, 2) @ jacobian)[:, 0]
+    return step, size, np.abs(residual).max(axis=1) <= GOAL * scale
 
 
 def residual_scale(here: Linearization, point: Array) -> float:
@@ -157,6 +220,6 @@ def _damping(model: Model, point: Array, step: Array, size: float) -> float:
                 trial = model.residual(point - damping * step)
             except ManifoldFlowError:
                 continue
-            if np.linalg.norm(trial) <= (1.0 - 1e-4 * damping) * size:
+            if np.linalg.norm(trial) <= (1.0 - (1.0 - ENOUGH) * damping) * size:
                 return damping
     return 0.0

@@ -29,6 +29,7 @@ __all__ = [
     "refuse_unwritable",
     "run_file",
     "write",
+    "write_bytes",
     "write_text",
 ]
 
@@ -90,9 +91,14 @@ def write(
 
 def write_text(path: str | Path, text: str) -> Path:
     """Write a text file whole or not at all; return its path."""
+    return write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, content: bytes) -> Path:
+    """Write a file whole or not at all; return its path."""
     path = Path(path)
     with _replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
     return path
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Status", "Trajectory", "load"]
 
 Array = NDArray[np.float64]
-DIAGNOSTICS = ("sharpness", "gradient_norm", "residual", "rank_margin")
+DIAGNOSTICS = ("sharpness", "gradient_norm", "residual", "rank_margin", "loss")
 
 
 def _as_they_are(points: Array) -> Array:
@@ -35,23 +35,29 @@ class Trajectory:
     Attributes
     ----------
     times : array, shape (T,)
-        Slow time; for an optimizer ``step * time_per_step``.
+        Slow time; for an optimizer ``step * time_per_step``.  For a gradient flow the
+        time ηk of gradient descent.
     points : array, shape (T, p) or (T, replicas, p)
-        A flow's points lie on M to rounding; an optimizer's are its raw iterates.
+        A flow's points lie on M to rounding; of a gradient flow only its end does.  An
+        optimizer's are its raw iterates.
     status : Status
         Why it ended.
     message : str
         The same with its numbers.
     sharpness, gradient_norm, residual, rank_margin : array, shape (T,), or None
-        Along the path: S, the norm of the Riemannian gradient, max |r_i| and
-        σ_min(J)/σ_max(J).  Where a run has replicas, or no sharpness, those that
-        have no meaning are None.
+        Along the path: S, the norm of the Riemannian gradient (of the velocity, where
+        a flow is no gradient flow), max |r_i| and σ_min(J)/σ_max(J).  Where a run has
+        replicas, or no sharpness, those that have no meaning are None.  Along a
+        gradient flow S is Σ c_i |∇r_i|², the trace of the Gauss-Newton part of ∇²L, and
+        the gradient that of the loss.
+    loss : array, shape (T,), or None
+        L along a gradient flow; None on M.
     n_evaluations : int
         Velocities evaluated, or steps taken.
     n_steps : int
         Accepted steps.
     drift : float
-        Largest |r_i| met before projection.
+        Largest |r_i| met before a projection.
     seconds : float
         Wall-clock time.
     details : mapping
@@ -71,6 +77,7 @@ class Trajectory:
     gradient_norm: Array | None = None
     residual: Array | None = None
     rank_margin: Array | None = None
+    loss: Array | None = None
     lift: Callable[[Array], Array] = _as_they_are
 
     def __post_init__(self) -> None:
@@ -110,15 +117,17 @@ class Trajectory:
         word = self.status.value.partition(":")[0]
         why = self.message.removeprefix(f"{word}: ")  # the name says it already
         lines = [
-            f"{self.status.name} at slow time {self.times[-1]:.6g}: {why}",
+            f"{self.status.name} at {details.get('clock', 'slow time')} "
+            f"{self.times[-1]:.6g}: {why}",
             f"{details.get('mover', 'trajectory')}, loss {details.get('loss', '?')}",
             f"max |residual| {self._last_residual()}; drift before projection "
             f"{self.drift:.1e}",
             f"{details.get('method', 'steps')}: {self.n_steps} steps, "
             f"{self.n_evaluations} evaluations, {self.seconds:.2f} s",
         ]
-        if self.sharpness is not None:
-            lines[1] += f": {self.sharpness[0]:.10g} -> {self.sharpness[-1]:.10g}"
+        objective = self.sharpness if self.loss is None else self.loss
+        if objective is not None:
+            lines[1] += f": {objective[0]:.10g} -> {objective[-1]:.10g}"
         if details.get("caveats"):
             lines[3] += f"; note: {'; '.join(details['caveats'])}"
         return "\n".join(lines)

@@ -109,6 +109,19 @@ class ExactTwoLayer:
     def gradient(self, function):
         return sympy.Matrix([function.diff(t) for t in self.theta])
 
+    def hessian(self, function):
+        slope = self.gradient(function)
+        upper = {
+            (i, k): slope[i].diff(self.theta[k])
+            for i in range(M * D)
+            for k in range(i, M * D)
+        }
+        return sympy.Matrix(M * D, M * D, lambda i, k: upper[min(i, k), max(i, k)])
+
+    @cached_property
+    def residual_hessians(self):
+        return [self.hessian(residual) for residual in self.residuals]
+
     # --- geometry at the point, to forty digits --------------------------------------
 
     @cached_property
@@ -131,9 +144,8 @@ class ExactTwoLayer:
         """P (D²F − Σ_i α_i D²r_i) P of F = Tr ∇²L, the loss differentiated."""
         slope = self.at(self.gradient(self.hessian_trace))
         alpha = self.normal_solver[1] * slope
-        total = self.at(sympy.hessian(self.hessian_trace, list(self.theta)))
-        for weight, residual in zip(alpha, self.residuals, strict=True):
-            bend = sympy.hessian(residual, list(self.theta))
+        total = self.at(self.hessian(self.hessian_trace))
+        for weight, bend in zip(alpha, self.residual_hessians, strict=True):
             total -= weight * self.at(bend)
         return self.tangent_projection * total * self.tangent_projection
 
@@ -190,8 +202,8 @@ class ExactTwoLayer:
         theta = list(self.theta)
         contracted = sum(
             (
-                sympy.hessian(residual, theta) * DIRECTIONS[i, :].T
-                for i, residual in enumerate(self.residuals)
+                bend * DIRECTIONS[i, :].T
+                for i, bend in enumerate(self.residual_hessians)
             ),
             sympy.zeros(M * D, 1),
         )
@@ -200,7 +212,7 @@ class ExactTwoLayer:
             "contracted Hessian": contracted,
             "contracted third": contracted.jacobian(theta) * VECTOR,
             "loss gradient off M": self.gradient(self.loss),
-            "loss Hessian off M": sympy.hessian(self.loss, theta) * VECTOR,
+            "loss Hessian off M": self.hessian(self.loss) * VECTOR,
         }
         found = {name: column(self.at(e, AWAY)) for name, e in off_manifold.items()}
         rows = self.at(self.jacobian)

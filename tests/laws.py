@@ -4,6 +4,8 @@ A test file subclasses a law and supplies its fixtures.  Naive twins stand here,
 the fast code they judge.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,9 +64,19 @@ class ModelLaws:
     def test_residual_has_one_entry_a_sample(self, model, params):
         assert model.residual(params).shape == (model.n_residuals,)
 
+    def test_residuals_of_many_points_are_those_of_each(self, model, params):
+        many = np.outer([1.0, 0.5, -0.3], params)
+        each = np.stack([model.residual(point) for point in many])
+        assert relative(model.residual(many), each) < 1e-13
+
     def test_jacobian_is_the_derivative_of_the_residual(self, model, params):
         columns = [central(model.residual, params, e) for e in np.eye(model.n_params)]
         assert relative(model.jacobian(params), np.stack(columns, axis=1)) < 1e-8
+
+    def test_a_batch_of_parameters_is_taken_row_by_row(self, model, rng):
+        batch = 0.5 * rng.standard_normal((3, model.n_params))
+        for function in (model.residual, model.jacobian):
+            assert relative(function(batch), np.stack([*map(function, batch)])) < 1e-14
 
     def test_contracted_hessian_is_the_derivative_of_the_jacobian(
         self, model, params, rng
@@ -86,27 +98,38 @@ class ModelLaws:
         assert relative(got, expected) < 1e-7
 
     def test_gradient_of_all_samples_is_that_of_the_loss(self, model, params):
-        everything = np.arange(model.n_residuals)[None]
-        got = model.sample_gradient(
-            params[None], everything, np.zeros(everything.shape)
+        expected = np.array(
+            [central(model.loss_value, params, e) for e in np.eye(model.n_params)]
         )
-        expected = [
-            central(model.loss_value, params, e) for e in np.eye(model.n_params)
-        ]
-        assert relative(got[0], np.array(expected)) < 1e-8
+        everything = np.arange(model.n_residuals)[None]
+        assert relative(model.sample_gradient(params[None])[0], expected) < 1e-8
+        drawn = model.sample_gradient(params[None], everything)[0]
+        assert relative(drawn, expected) < 1e-8
 
-    def test_sample_gradient_matches_a_double_loop(self, model, rng):
+    @pytest.mark.parametrize("drawn", [1, 3, None])
+    @pytest.mark.parametrize("noisy", [False, True])
+    def test_sample_gradient_matches_a_double_loop(self, model, rng, drawn, noisy):
         params = 0.5 * rng.standard_normal((3, model.n_params))
-        samples = rng.integers(model.n_residuals, size=(3, 2))
-        noise = rng.standard_normal((3, 2))
+        taken = model.n_residuals if drawn is None else drawn
+        every = np.tile(np.arange(model.n_residuals), (3, 1))
+        some = rng.integers(model.n_residuals, size=(3, taken))
+        samples = every if drawn is None else some
+        noise = noisy * rng.standard_normal((3, taken))
         expected = np.zeros_like(params)
         for r in range(3):
-            for b in range(2):
+            for b in range(taken):
                 s = samples[r, b]
                 error = model.residual(params[r])[s] - noise[r, b]
                 row = model.jacobian(params[r])[s]
-                expected[r] += model.loss.curvatures[s] * error * row
-        assert relative(model.sample_gradient(params, samples, noise), expected) < 1e-12
+                share = model.n_residuals / taken
+                expected[r] += share * model.loss.curvatures[s] * error * row
+        kept = params.copy()
+        got = model.sample_gradient(
+            params, None if drawn is None else samples, noise if noisy else None
+        )
+        assert relative(got, expected) < 1e-12
+        assert np.array_equal(params, kept)
+        assert not np.shares_memory(got, params)
 
     def test_unflatten_keeps_every_number(self, model, params):
         parts = [part.ravel() for part in model.unflatten(params).values()]
@@ -346,6 +369,13 @@ class ManifoldLaws:
 
         assert tangential(2e-3) / tangential(1e-3) == pytest.approx(4.0, rel=0.1)
 
+    @pytest.mark.parametrize("distance", [0.0, 0.01, 0.3])
+    def test_a_batch_is_projected_as_its_points_alone(self, manifold, point, distance):
+        shifts = np.random.default_rng(5).standard_normal((6, *manifold.shape))
+        starts = point + distance * shifts
+        alone = np.stack([manifold.projection(start) for start in starts])
+        assert relative(manifold.projection(starts), alone) < 1e-10
+
     def test_to_tangent_is_tangent_and_idempotent(self, manifold, point):
         vector = np.random.default_rng(2).standard_normal(manifold.shape)
         tangent = manifold.to_tangent(vector, point)
@@ -400,6 +430,12 @@ class FlowLaws:
         velocity = flow.velocity(start)
         assert np.abs(flow.manifold.linearize(start).apply(velocity)).max() < 1e-9
 
+    def test_velocity_is_the_tangent_part_of_its_steepness(self, flow, start):
+        here = flow.manifold.linearize(start)
+        expected = -flow.rate * here.tangent_part(flow.steepness(here))
+        assert relative(flow.velocity(start), expected) < 1e-13
+        assert flow.moves
+
     def test_every_requested_time_is_returned_on_the_manifold(self, flow, start):
         times = [0.0, 0.01, 0.02, 0.05]
         path = mf.integrate(flow, start, times)
@@ -431,21 +467,93 @@ class FlowLaws:
         assert relative(mf.integrate(fast, start, [0.02]).end, slow_end) < 1e-7
 
 
+def naive_gradient(model, params, drawn, noise):
+    """Unbiased ∇L of one replica, residual by residual; None means all, or no noise."""
+    drawn = range(model.n_residuals) if drawn is None else drawn
+    noise = np.zeros(len(drawn)) if noise is None else noise
+    residual, jacobian = model.residual(params), model.jacobian(params)
+    gradient = np.zeros(model.n_params)
+    for i, epsilon in zip(drawn, noise, strict=True):
+        error = residual[i] - epsilon
+        gradient += model.loss.curvatures[i] * error * jacobian[i]
+    return model.n_residuals / len(drawn) * gradient
+
+
+def naive_run(optimizer, direction, start, draws):
+    """One replica in a double loop, on the unreduced model."""
+    params, velocity = start.copy(), np.zeros_like(start)
+    for drawn, noise in draws:
+        pull = direction(optimizer, params, drawn, noise)
+        velocity = optimizer.momentum * velocity + pull
+        params = params - optimizer.learning_rate * velocity
+    return params
+
+
+def replica_draws(optimizer, n_steps, replicas, seed, replica):
+    """The draws of one replica out of several."""
+    draws = optimizer.draws(replicas, n_steps, np.random.default_rng(seed))
+    for drawn, noise in draws:
+        yield (
+            None if drawn is None else drawn[replica],
+            None if noise is None else noise[replica],
+        )
+
+
 class OptimizerLaws:
-    """Subclasses give ``optimizer`` and ``start``."""
+    """Subclasses give ``optimizer``, ``start`` and ``direction``, its naive twin."""
+
+    is_random = True
 
     def test_step_leaves_its_input_alone(self, optimizer, start):
-        before = np.tile(start, (3, 1))
-        kept = before.copy()
-        optimizer.step(before, np.random.default_rng(0))
-        assert np.array_equal(before, kept)
+        before = np.tile(start, (3, 1)) * np.array([[1.0], [1.1], [0.9]])
+        velocity = 0.1 * before
+        kept = before.copy(), velocity.copy()
+        draws = optimizer.draws(3, 2, np.random.default_rng(0))
+        after, pull = optimizer.step(before, velocity, next(draws))
+        assert np.array_equal(before, kept[0])
+        assert np.array_equal(velocity, kept[1])
+        middle = after.copy()
+        optimizer.step(after, pull, next(draws))
+        assert np.array_equal(after, middle)
+
+    def test_a_run_is_the_double_loop_in_unreduced_coordinates(self, optimizer, start):
+        starts = start + 1e-3 * np.random.default_rng(1).standard_normal(
+            (2, start.size)
+        )
+        run = mf.simulate(optimizer, starts, 20, every=20, rng=7, force=True)
+        for replica in range(2):
+            draws = replica_draws(optimizer, 20, 2, 7, replica)
+            twin = naive_run(optimizer, self.direction, starts[replica], draws)
+            assert relative(run.end[replica], twin) < 1e-11
+            assert relative(run.end[replica], starts[replica]) > 1e-4
 
     def test_same_seed_same_bits(self, optimizer, start):
-        first = mf.simulate(optimizer, start, 20, replicas=3, rng=5)
-        second = mf.simulate(optimizer, start, 20, replicas=3, rng=5)
-        other = mf.simulate(optimizer, start, 20, replicas=3, rng=6)
+        first, second, other = (
+            mf.simulate(optimizer, start, 20, replicas=3, rng=seed)
+            for seed in (5, 5, 6)
+        )
         assert np.array_equal(first.points, second.points)
-        assert not np.array_equal(first.points[-1], other.points[-1])
+        assert np.array_equal(first.end, other.end) != self.is_random
+        assert np.array_equal(first.end[0], first.end[1]) != self.is_random
+
+    def test_the_size_of_a_block_changes_no_bit(self, optimizer, start, monkeypatch):
+        runs = []
+        for block in (1, 7 * 3 * optimizer.model.n_residuals, 2**20):
+            monkeypatch.setattr("manifold_flow.optimizers.abstract.BLOCK", block)
+            runs.append(
+                mf.simulate(optimizer, start, 10, every=10, replicas=3, rng=5).points
+            )
+        assert np.array_equal(runs[0], runs[1])
+        assert np.array_equal(runs[0], runs[2])
+
+    def test_how_often_it_is_looked_at_changes_no_bit(self, optimizer, start):
+        runs = [
+            mf.simulate(optimizer, start, 40, every=every, replicas=2, rng=5)
+            for every in (1, 40)
+        ]
+        assert np.array_equal(runs[0].end, runs[1].end)
+        assert len(runs[0]) == 41
+        assert len(runs[1]) == 2
 
     def test_kept_steps_are_on_the_clock(self, optimizer, start):
         run = mf.simulate(optimizer, start, 25, every=10, rng=0)
@@ -456,3 +564,50 @@ class OptimizerLaws:
     def test_no_step_is_the_start(self, optimizer, start):
         run = mf.simulate(optimizer, start, 0, rng=0)
         assert relative(run.end, start) < 1e-14
+
+    def test_another_learning_rate_is_another_value(self, optimizer):
+        half = optimizer.with_learning_rate(optimizer.learning_rate / 2)
+        assert type(half) is type(optimizer)
+        assert half.learning_rate == optimizer.learning_rate / 2
+        assert half.time_per_step < optimizer.time_per_step
+        back = half.with_learning_rate(optimizer.learning_rate)
+        assert repr(back) == repr(optimizer)
+
+    def test_the_threshold_does_not_depend_on_the_learning_rate(self, optimizer, start):
+        here = optimizer.model.linearize(start)
+        threshold = optimizer.stability(here)
+        assert threshold > 0.0
+        assert replace(optimizer, learning_rate=0.5).stability(here) == threshold
+
+
+class StochasticLaws(OptimizerLaws):
+    """Subclasses also give ``draws``: all equally likely ones, and ``point`` on M."""
+
+    @staticmethod
+    def direction(optimizer, params, drawn, noise):
+        return naive_gradient(optimizer.model, params, drawn, noise)
+
+    def test_the_mean_step_is_that_of_gradient_descent(
+        self, optimizer, start, outcomes
+    ):
+        drawn, noise = outcomes
+        params = np.tile(start + 0.1, (len(drawn), 1))
+        mean = optimizer.direction(params, (drawn, noise)).mean(axis=0)
+        expected = optimizer.model.linearize(start + 0.1).loss_gradient()
+        assert relative(mean, expected) < 1e-12
+
+    def test_the_noise_on_the_manifold_has_its_covariance(
+        self, optimizer, start, outcomes
+    ):
+        """Σ = Jᵀ N J, exactly, over all batches and all signs of the noise."""
+        drawn, noise = outcomes
+        model = optimizer.model
+        point = mf.ZeroLossManifold(model).projection(start)
+        pulls = optimizer.direction(np.tile(point, (len(drawn), 1)), (drawn, noise))
+        jacobian = model.jacobian(point)
+        expected = jacobian.T @ (optimizer.noise_covariance[:, None] * jacobian)
+        scale = max(np.abs(expected).max(), 1e-3)
+        found = pulls.T @ pulls / len(pulls)
+        assert np.abs(found - expected).max() < 1e-12 * scale
+        wrong = expected + 0.1 * jacobian.T @ jacobian
+        assert np.abs(found - wrong).max() > 1e-3 * scale

@@ -230,7 +230,7 @@ def test_a_missing_config(capsys, tmp_path):
         (["--width", "0"], "at least one neuron"),
         (["--n", "9", "--d", "8", "--width", "1"], "not over-parametrised"),
         (["--times", "2", "1"], "strictly increasing"),
-        (["--rate", "0"], "positive rate"),
+        (["--rate", "0"], "the flow stands still"),
         (["--activation", "tanh", "--width", "1"], "no zero-loss point"),
         (["--activation", "z**2"], "z**2 maps into [0, inf)"),
         (["--activation", "exp(-z**2)"], "exp(-z**2) maps into (0, 1]"),
@@ -356,13 +356,141 @@ def test_a_full_disk_and_a_reader_that_left():
     assert (done.returncode, done.stderr) == (2, "")
 
 
+# --- compare --------------------------------------------------------------------------
+
+QUICK = (
+    *("compare", "--model", "diagonal", "--n", 1, "--d", 2),
+    *("--slow-time", 0.5, "--eta", 0.1, 0.05),
+)
+
+
+def test_compare_prints_order_and_rates_as_one_json_object(capsys):
+    finer = ("--eta", 0.08, 0.04, 0.02, "--replicas", 100)
+    code, out, err = run(capsys, *QUICK, *finer, "--json", "--quiet")
+    found = json.loads(out)
+    assert (code, out.count("\n"), err) == (0, 1, "")
+    assert (found["verdict"], found["exit_status"]) == ("HOLDS", 0)
+    low, high = found["fitted_order_interval"]
+    assert low < found["fitted_order"] < high
+    assert 0.8 < found["fitted_order"] < 1.25
+    assert found["rate_predicted"] == 0.25
+    assert found["rate_measured"] == pytest.approx(0.25, rel=0.05)
+    assert [each["learning_rate"] for each in found["ensembles"]] == [0.08, 0.04, 0.02]
+
+
+@pytest.mark.slow
+def test_compare_of_the_issue(capsys):
+    code, out, _ = run(
+        capsys,
+        *("compare", "--model", "two-layer", "--n", 3, "--d", 5, "--width", 4),
+        *("--noise", 1, "--eta", 0.04, 0.02, 0.01, "--slow-time", 2),
+        *("--replicas", 256, "--seed", 1, "--json"),
+    )
+    found = json.loads(out)
+    assert (code, found["verdict"]) == (0, "HOLDS")
+    assert 0.8 <= found["fitted_order"] <= 1.25
+    assert found["rate_measured"] == pytest.approx(found["rate_predicted"], rel=0.05)
+
+
+def test_compare_with_a_wrong_rate_has_exit_status_1(capsys):
+    code, out, _ = run(capsys, *QUICK, "--rate", 0.5)
+    assert (code, "VIOLATED: the error does not go to 0" in out) == (1, True)
+    assert "predicted 0.5" in out
+
+
+def test_compare_without_a_verdict_has_exit_status_3(capsys):
+    code, out, _ = run(capsys, *QUICK, "--replicas", 2)
+    assert code == 3
+    assert re.search(r"NOT_REACHED: .* About \d+ replicas would", out)
+
+
+@pytest.mark.parametrize("suffix", ["png", "folder"])
+def test_compare_writes_a_picture_or_a_folder(capsys, tmp_path, suffix):
+    out = tmp_path / f"found.{suffix}"
+    code, text, _ = run(capsys, *QUICK, "--out", out)
+    assert code in (0, 3)
+    picture = out if suffix == "png" else out / "comparison.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert f"saved {picture}" in text
+    if suffix == "folder":
+        found = json.loads((out / "comparison.json").read_text("utf-8"))
+        assert found["seed"] == 0
+
+
+def test_compare_reads_a_config_and_other_optimizers(capsys, tmp_path):
+    file = tmp_path / "compare.toml"
+    file.write_text(
+        'model = "matrix"\nn = 2\nd = 2\nwidth = 1\noptimizer = "sam_per_sample"\n'
+        "eta = [0.02, 0.01]\nrho-ratio = 5\nslow-time = 0.01\nreplicas = 3\n"
+    )
+    code, out, _ = run(capsys, "compare", file, "--json")
+    found = json.loads(out)
+    assert code == found["exit_status"]
+    assert "SAM(learning_rate=0.01, radius=0.05, batch_size=1" in found["optimizer"]
+    assert "MatrixSensing" in found["model"]
+    assert found["rate_predicted"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--eta", "5", "2"], "learning_rate = 5 is not stable at the start"),
+        (["--optimizer", "sgd"], "unknown optimizer 'sgd'"),
+        (["--optimizer", "minibtach"], "did you mean 'minibatch'"),
+        (["--eta", "0.01"], "at least two different"),
+        (["--noise", "-1"], "noise_std = -1"),
+        (["--slow-time", "-1"], "slow_time = -1"),
+        (["--noise-law", "gaussain"], "did you mean 'gaussian'"),
+        (["--batch-size", "9"], "batch_size = 9"),
+        (["--momentum", "1"], "momentum = 1"),
+        (["--optimizer", "sam", "--rho-ratio", "0"], "radius"),
+        (["--eta", "1e-4", "1e-5"], "steps in all, about"),
+        (["--out", "/dev/null/x"], "cannot write /dev/null/x/comparison.json"),
+    ],
+)
+def test_compare_refuses_unusable_input(capsys, arguments, message):
+    code, out, err = run(capsys, "compare", "--n", 2, "--d", 3, "--m", 3, *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_a_matrix_needs_a_square_number_of_columns(capsys, tmp_path):
+    (tmp_path / "x.csv").write_text("a,b,c,y\n1,0,0,0.5\n0,1,0,-1\n")
+    arguments = ("--model", "matrix", "--data", tmp_path / "x.csv")
+    code, _, err = run(capsys, "compare", *arguments)
+    assert (code, "the data have 3 columns" in err) == (2, True)
+
+
+def test_a_crossing_ends_compare_with_status_4_and_keeps_the_flow(capsys, tmp_path):
+    rng = np.random.default_rng(6)
+    inputs, targets = rng.standard_normal((2, 4)), np.random.default_rng(56)
+    table = np.column_stack([inputs, targets.standard_normal(2)])
+    np.savetxt(tmp_path / "x.csv", table, delimiter=",")
+    arguments = (
+        "--model",
+        "diagonal",
+        "--data",
+        tmp_path / "x.csv",
+        "--eta",
+        0.01,
+        0.005,
+    )
+    code, _, err = run(
+        capsys,
+        *("compare", *arguments, "--optimizer", "sam", "--seed", 1, "--slow-time", 20),
+        *("--out", tmp_path / "found.png"),
+    )
+    assert (code, "at a crossing the top eigenvalue" in err) == (4, True)
+    assert mf.load(tmp_path / "found.npz").times[-1] > 0.0
+
+
 # --- the other commands ---------------------------------------------------------------
 
 
 def test_no_command_prints_the_help(capsys):
     code, out, _ = run(capsys)
     assert code == 2
-    for command in ("demo", "flow", "doctor"):
+    for command in ("demo", "flow", "compare", "doctor"):
         assert command in out
 
 

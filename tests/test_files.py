@@ -218,6 +218,7 @@ def examples_of_errors(path):
         errors.Interrupted("interrupted", path),
         errors.DivergenceError("diverged", 3, np.ones(2)),
         errors.DegenerateEigenvalueError(2.0, 2.0),
+        errors.StabilityError("unstable", 0.5, 0.1),
         errors.DataError("nan"),
     ]
 

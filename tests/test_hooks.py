@@ -155,7 +155,9 @@ def test_a_callback_that_raises_keeps_the_path(error):
     assert cause.__cause__ is error
 
 
-@pytest.mark.parametrize("height", [1e-1, 1e-2, 1e-3])
+@pytest.mark.parametrize(
+    "height", [1e-1, *(pytest.param(h, marks=pytest.mark.slow) for h in (1e-2, 1e-3))]
+)
 def test_what_users_functions_raise_beside_a_singular_point_is_no_rank_loss(height):
     """A cusp ends in RANK_LOSS; an error of the residual on the way there does not."""
 

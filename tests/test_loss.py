@@ -41,8 +41,30 @@ def test_the_table_of_rates():
         ("sum", 2): n * sigma**2 / 4,
     }
     for (name, batch), rate in rows.items():
-        found = mf.SquaredLoss(name, n).label_noise_rate(sigma, batch)
-        assert found == pytest.approx(rate, rel=1e-14)
+        loss = mf.SquaredLoss(name, n)
+        noise = loss.label_noise_covariance(sigma, mf.Batches(n, batch))
+        assert loss.matching(noise) / 4 == pytest.approx(rate, rel=1e-14)
+
+
+def test_slopes_are_derivatives_of_an_unbiased_estimate():
+    loss = mf.SquaredLoss("mean", 3, [1.0, 2.0, 0.5])
+    residual = np.array([0.3, -1.0, 2.0])
+    assert np.array_equal(loss.slopes(residual), loss.curvatures * residual)
+    drawn = np.array([[2, 0], [1, 2]])  # two draws of two replicas
+    slopes = loss.slopes(residual[drawn], drawn)
+    assert slopes == pytest.approx(1.5 * (loss.curvatures * residual)[drawn])
+    assert loss.slopes(np.ones((3, 2))).shape == (3, 2)
+
+
+def test_noise_is_matched_only_where_it_is_proportional_to_the_curvatures():
+    weighted = mf.SquaredLoss("sum", 3, [1.0, 2.0, 0.5])
+    batches = mf.Batches(3, 1)
+    assert weighted.matching(weighted.label_noise_covariance(0.5, batches)) is None
+    inverse = 0.5 / np.sqrt(weighted.sample_weights)
+    noise = weighted.label_noise_covariance(inverse, batches)
+    assert weighted.matching(noise) == pytest.approx(2 * 3 * 0.25, rel=1e-14)
+    assert weighted.matching(np.zeros(3)) == 0.0
+    assert weighted.matching(noise * [1.0, 1.0, 1.0 + 1e-9]) is None
 
 
 def test_hyphens_and_underscores_are_alike():

@@ -82,6 +82,21 @@ def test_projection_is_damped_where_a_full_step_overshoots():
     assert abs(undamped) > 3.0
 
 
+def test_one_point_of_a_batch_may_need_damping_and_one_may_fail():
+    import autograd.numpy as anp
+
+    model = mf.CallableModel(lambda t: anp.arctan(t[:1] + 0.0 * t[1:]), n_params=2)
+    manifold = mf.ZeroLossManifold(model)
+    ends = manifold.projection([[[0.1, 1.0], [3.0, 1.0]], [[-3.0, 1.0], [0.0, 1.0]]])
+    assert ends.shape == (2, 2, 2)
+    assert np.abs(ends[..., 0]).max() < 1e-12
+    squared = mf.ZeroLossManifold(mf.CallableModel(lambda t: [t @ t - 1.0], n_params=2))
+    with pytest.raises(ProjectionError, match="singular Jacobian"):
+        squared.projection([[0.6, 0.8], [0.0, 0.0]])
+    with pytest.raises(ShapeError):
+        squared.projection(np.ones((2, 3)))
+
+
 def test_an_empty_zero_loss_set_gives_the_iteration_log():
     model = mf.CallableModel(lambda t: [t @ t + 1.0], n_params=2)
     with pytest.raises(

@@ -8,7 +8,13 @@ import pytest
 
 import manifold_flow as mf
 from cases import MODELS, matrix, tanh_residual, two_layer
-from laws import ModelLaws, central, naive_loss_hessian, relative
+from laws import (
+    ModelLaws,
+    central,
+    naive_gradient,
+    naive_loss_hessian,
+    relative,
+)
 from manifold_flow.errors import (
     DataError,
     DerivativeError,
@@ -435,3 +441,15 @@ def test_an_overflow_in_a_linearization_is_an_error_and_no_warning():
     model = two_layer(activation="sinh")
     with pytest.raises(NonFiniteError, match="overflowed on sample"):
         model.linearize(np.full(model.n_params, 1e3))
+
+
+@pytest.mark.parametrize("drawn", [1, 2, 3, 9])
+def test_small_and_crowded_batches_have_the_gradient_of_their_residuals(drawn):
+    model, rng = two_layer(n=15, d=15), np.random.default_rng(0)
+    params = rng.standard_normal((4, model.n_params))
+    samples = rng.integers(15, size=(4, drawn))
+    noise = rng.standard_normal((4, drawn))
+    assert model._is_crowded(samples) == (drawn > 2)
+    for r, got in enumerate(model.sample_gradient(params, samples, noise)):
+        expected = naive_gradient(model, params[r], samples[r], noise[r])
+        assert relative(got, expected) < 1e-12

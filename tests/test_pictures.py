@@ -105,6 +105,59 @@ def test_the_early_part_of_the_gap_and_the_level_of_rounding_are_seen():
     assert axes.lines[-1].get_ydata()[0] == np.finfo(float).eps
 
 
+def test_a_gradient_flow_is_drawn_as_its_loss_without_the_last_projection():
+    path = mf.gradient_flow(diagonal(), np.ones(12))
+    axes = drawn(path.plot())
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("time  $\\eta k$", "loss")
+    assert axes.get_yscale() == "log"
+    assert np.array_equal(axes.lines[0].get_ydata(), path.loss[:-1])
+    assert "loss gradient" in axes.figure.axes[1].get_ylabel()
+    # a path that was asked for its times has no projection to leave out
+    cut = mf.gradient_flow(diagonal(), np.ones(12), [0.0, 0.1, 0.2])
+    assert np.array_equal(cut.plot().lines[0].get_ydata(), cut.loss)
+
+
+def test_two_phases_have_a_clock_each():
+    times = np.linspace(0.0, 4.0, 20)
+    losses = np.exp(-times)[:, None] + 0.1 * np.ones(5)
+    left, right = plots.plot_two_phases(
+        (times, np.exp(-times)),
+        (times, losses),
+        (times, 3.0 - times / 4),
+        (times[::4], 3.0 - times[::4, None] / 4 + 0.01 * np.arange(5.0)),
+        label="SGD",
+    )
+    drawn(left)
+    assert (left.get_yscale(), right.get_yscale()) == ("log", "linear")
+    assert left.get_xlabel().startswith("time  $\\eta k$")
+    assert right.get_xlabel() == "slow time  $\\eta^2 k$"
+    labels = [
+        [text.get_text() for text in one.get_legend().get_texts()]
+        for one in (left, right)
+    ]
+    assert labels[0] == ["gradient flow", "95 % of single runs", "SGD"]
+    assert labels[1] == ["limiting flow", "SGD"]
+    assert np.allclose(left.lines[1].get_ydata(), np.exp(-times) + 0.1)
+    given = plots.new_axes_row(2)
+    curves = [(times, np.exp(-times)), (times, losses)]
+    assert plots.plot_two_phases(*curves, *curves, axes=given) == given
+
+
+def test_a_convergence_is_drawn_with_a_line_of_slope_one():
+    rates, distances = np.array([0.04, 0.02, 0.01]), np.array([0.8, 0.4, 0.21])
+    axes = drawn(plots.plot_convergence(rates, distances, np.array([0.1, 0.1, 0.3])))
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    reference = next(line for line in axes.lines if "proportional" in line.get_label())
+    assert np.allclose(reference.get_ydata(), [0.84, 0.42, 0.21])
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == [
+        "0.04",
+        "0.02",
+        "0.01",
+    ]
+    # a bar that reaches below 0 ends on the axis
+    assert axes.get_ylim()[0] > 0.0
+
+
 def test_pyplot_keeps_no_figure(path):
     import matplotlib.pyplot as plt
 

@@ -7,8 +7,17 @@ import manifold_flow as mf
 from cases import MODELS, two_layer
 from laws import SharpnessLaws, central, naive_loss_hessian, relative
 from manifold_flow import bounds
-from manifold_flow.errors import DataError, DegenerateEigenvalueError, UnknownNameError
+from manifold_flow.errors import (
+    DataError,
+    DegenerateEigenvalueError,
+    StabilityError,
+    UnknownNameError,
+)
 from manifold_flow.models.model import dense
+
+
+def on_manifold(model, seed=0):
+    return model.linearize(mf.ZeroLossManifold(model).random_point(rng=seed))
 
 
 class TestHessianTrace(SharpnessLaws):
@@ -33,6 +42,45 @@ class TestHessianLogPseudoDeterminant(SharpnessLaws):
     @pytest.fixture
     def sharpness(self):
         return mf.HessianLogPseudoDeterminant()
+
+
+class TestHessianLogTopEigenvalue(SharpnessLaws):
+    spectral = staticmethod(lambda eigenvalues: np.log(eigenvalues.max()))
+
+    @pytest.fixture
+    def sharpness(self):
+        return mf.HessianLogTopEigenvalue()
+
+
+class TestFiniteStepTrace(SharpnessLaws):
+    """At eta = 0.06 the largest eta lambda/2 of the four models is 0.62."""
+
+    spectral = staticmethod(lambda values: -np.log(1 - 0.03 * values).sum() / 0.03)
+
+    @pytest.fixture
+    def sharpness(self):
+        return mf.FiniteStepTrace(0.06)
+
+
+def test_finite_step_trace_becomes_the_trace_at_first_order():
+    here = on_manifold(two_layer())
+    trace = mf.HessianTrace().value(here)
+    steps = np.array([0.04, 0.02, 0.01])
+    excess = [mf.FiniteStepTrace(eta).value(here) - trace for eta in steps]
+    quarter = (here.hessian_eigenvalues**2).sum() / 4
+    assert np.polyfit(np.log(steps), np.log(excess), 1)[0] == pytest.approx(1, abs=0.1)
+    assert 2 * excess[2] / 0.01 - excess[1] / 0.02 == pytest.approx(quarter, rel=0.01)
+
+
+@pytest.mark.parametrize("method", ["value", "slope", "gradient"])
+def test_finite_step_trace_names_the_threshold(method):
+    here = on_manifold(two_layer())
+    threshold = 2 / here.hessian_eigenvalues[0]
+    getattr(mf.FiniteStepTrace(0.999 * threshold), method)(here)
+    with pytest.raises(StabilityError, match="below 2/lambda_max") as caught:
+        getattr(mf.FiniteStepTrace(1.001 * threshold), method)(here)
+    assert caught.value.threshold == pytest.approx(threshold)
+    assert caught.value.learning_rate == pytest.approx(1.001 * threshold)
 
 
 @pytest.mark.parametrize("name", ["two-layer", "signed-weighted", "symmetric-matrix"])

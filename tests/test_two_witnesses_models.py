@@ -8,6 +8,7 @@ import pytest
 import sympy
 
 import manifold_flow as mf
+from cases import two_layer
 from exact_two_layer import column, floats
 from manifold_flow import references
 from test_two_witnesses import DIGITS, defect
@@ -19,27 +20,39 @@ from theory.matrices import hessian_trace, matrix_of
 # --- the clock ------------------------------------------------------------------------
 
 
+DRAWS = {
+    "without replacement": ({}, clock.without_replacement),
+    "with replacement": (
+        {"replacement": True},
+        lambda size: clock.with_replacement(size, shared=False),
+    ),
+    "repeated draws share their noise": (
+        {"replacement": True, "shared_noise": True},
+        lambda size: clock.with_replacement(size, shared=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("draws", DRAWS)
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 @pytest.mark.parametrize("name", ["half_mean", "mean", "sum"])
-def test_clock(name, batch_size):
+def test_clock(name, batch_size, draws):
     """Σ = c ∇²L over all batches of three undefined models gives c; the rate is c/4.
 
     The update is the one LabelNoiseSGD documents: n/B times the drawn part of L.
     """
     n, std = clock.n, sympy.Rational(3, 8)
+    options, batches = DRAWS[draws]
     scale = {"half_mean": sympy.Rational(1, 2 * n), "mean": sympy.Rational(1, n)}
     scale = scale.get(name, sympy.S.One)
-    update = clock.covariance(
-        scale * n / batch_size, clock.without_replacement(batch_size)
-    )
+    update = clock.covariance(scale * n / batch_size, batches(batch_size))
     curvature = clock.hessian(scale)
     matching = {sympy.cancel(s / h) for s, h in zip(update, curvature, strict=True)}
     (constant,) = (entry.subs(clock.sigma, std) for entry in matching)
-    loss = mf.SquaredLoss(name, n)
-    got = loss.noise_matching(float(std), batch_size)
-    assert defect([got], column([constant])) < DIGITS
-    rate = loss.label_noise_rate(float(std), batch_size)
-    assert defect([rate], column([constant / 4])) < DIGITS
+    model = two_layer(n=n, loss=name)
+    sgd = mf.LabelNoiseSGD(model, 0.01, float(std), batch_size, **options)
+    flow = mf.limiting_flow(sgd, mf.ZeroLossManifold(model))
+    assert defect([flow.rate], column([constant / 4])) < DIGITS
 
 
 # --- the diagonal network -------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The numerical witness: its verdicts, its controls, and that it sees what is wrong."""
 
+import functools
 import json
 from dataclasses import replace
 
@@ -25,11 +26,18 @@ from manifold_flow.verification.evidence import (
     check,
     judge,
 )
+from manifold_flow.verification.gatmiry2024 import counterexamples, existence
 from manifold_flow.verification.report import Report, Row
 
 GROUP = "gatmiry2024"
+OWN = (counterexamples.__name__, existence.__name__)
 FINE = Measurement("gap", 1.0, 2.0)
 FELL, CAUGHT = Refinement("h", 4.0, 1.0, 4.0), Control("wrong", failed=True)
+
+
+@functools.cache
+def holds_unplanted(name):
+    return verdict(name) == "HOLDS"
 
 
 def verdict(name, **options):
@@ -125,8 +133,10 @@ def test_a_failing_hypothesis_is_named_with_its_number(options, words):
 
 @pytest.mark.parametrize("activation", ["square", "linear", "relu", "tanh"])
 def test_activations_out_of_scope_are_judged_to_the_end(activation):
-    report = mf.verify(GROUP, activation=activation, rng=0, symbolic=False)
-    verdicts = {row.numeric.verdict.name for row in report.rows if row.numeric}
+    # the others examine networks of their own, whatever the activation
+    names = [id for id, check in CHECKS.items() if check.body.__module__ not in OWN]
+    report = mf.verify(names, activation=activation, rng=0, symbolic=False)
+    verdicts = {row.numeric.verdict.name for row in report.rows}
     assert "VIOLATED" not in verdicts
     assert report.exit_code == 3
 
@@ -162,7 +172,7 @@ def test_an_unknown_rate_is_undecided():
     ],
 )
 def test_a_planted_constant_is_seen(monkeypatch, owner, function, factor, name):
-    assert verdict(name) == "HOLDS"
+    assert holds_unplanted(name)
     right = getattr(owner, function)
     monkeypatch.setattr(owner, function, lambda *args: factor * right(*args))
     assert verdict(name) == "VIOLATED"
@@ -267,7 +277,7 @@ def test_a_mistyped_keyword_is_answered_with_the_nearest():
 
 def test_the_command_prints_a_line_a_statement(capsys, tmp_path):
     out = tmp_path / "report.html"
-    code, text, err = run(capsys, f"{GROUP}/theorem-1", "--quiet", "--out", out)
+    code, text, err = run(capsys, f"{GROUP}/lemma-3", "--quiet", "--out", out)
     assert (code, err) == (0, "")
     assert "HOLDS       HOLDS" in text
     assert "fails, as it must" in text

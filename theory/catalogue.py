@@ -24,6 +24,7 @@ MODULES = (
     "li2021.projection",
     "li2021.drift",
     "li2021.clock",
+    "li2021.momentum",
     "slides2024.descent",
     "slides2024.expansions",
     "slides2024.diagonal",

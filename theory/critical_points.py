@@ -13,6 +13,7 @@ the quotient ring counts the real ones (Hermite), without any rounding.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -160,11 +161,17 @@ def _standard_monomials(basis: list[PolyElement]) -> list[Exponents]:
 
 
 class _NormalForms:
-    """Monomials modulo the basis, as coordinates in the standard monomials."""
+    """Monomials modulo a reduced basis, as coordinates in the standard monomials."""
 
     def __init__(self, basis: list[PolyElement], standard: list[Exponents]) -> None:
-        self.basis, self.standard = basis, frozenset(standard)
-        self.known: dict[Exponents, dict[Exponents, Any]] = {}
+        self.known: dict[Exponents, dict[Exponents, Any]] = {
+            exponents: {exponents: sympy.QQ(1)} for exponents in standard
+        }
+        # of a reduced basis, all but the leading terms are standard
+        for element in basis:
+            head, lead = element.LM, element.LC
+            self.known[head] = {e: -c / lead for e, c in element.items() if e != head}
+        self.leading = [element.LM for element in basis]
 
     def of(self, exponents: Exponents) -> dict[Exponents, Any]:
         if exponents not in self.known:
@@ -172,17 +179,12 @@ class _NormalForms:
         return self.known[exponents]
 
     def _reduced(self, exponents: Exponents) -> dict[Exponents, Any]:
-        one = sympy.QQ(1)
-        if exponents in self.standard:
-            return {exponents: one}
-        axis = next(k for k, e in enumerate(exponents) if e)
+        """Multiply a normal form by one unknown: x NF(x⁻¹e) has terms below e only."""
+        head = next(lm for lm in self.leading if monomial_divides(lm, exponents))
+        axis = next(k for k, e in enumerate(exponents) if e > head[k])
         unit = tuple(int(k == axis) for k in range(len(exponents)))
-        lower = monomial_div(exponents, unit)
-        if lower in self.standard:
-            return dict(self.basis[0].ring({exponents: one}).rem(self.basis))
-        # x times a known normal form needs only products with standard monomials
         total: dict[Exponents, Any] = {}
-        for key, factor in self.of(lower).items():
+        for key, factor in self.of(monomial_div(exponents, unit)).items():
             for place, value in self.of(monomial_mul(key, unit)).items():
                 total[place] = total.get(place, sympy.QQ(0)) + factor * value
         return total
@@ -196,11 +198,12 @@ def _trace_form(basis: list[PolyElement], standard: list[Exponents]) -> list[lis
         for p in standard
     }
 
-    def entry(p: Exponents, q: Exponents) -> Any:
-        product_form = forms.of(monomial_mul(p, q))
-        return sum((c * traces[key] for key, c in product_form.items()), zero)
+    @cache  # many pairs share their product
+    def trace(product_of_two: Exponents) -> Any:
+        form = forms.of(product_of_two)
+        return sum((c * traces[key] for key, c in form.items()), zero)
 
-    return [[entry(p, q) for q in standard] for p in standard]
+    return [[trace(monomial_mul(p, q)) for q in standard] for p in standard]
 
 
 def _signature(form: list[list[Any]]) -> int:

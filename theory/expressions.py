@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from theory.grammar import CONSTANTS, OPERATORS, ExpressionError, Formula, is_word
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["ExpressionError", "numeric", "parse"]
 
 MAX_COEFFICIENT = 10**60  # a third derivative of such an expression still fits a float
+SMALL_POWERS = range(3, 9)  # printed as products
 EXACT_INTEGERS = 2**53  # larger ones are printed as floats: NumPy cannot mix them
-LARGEST_PRODUCT = 16  # powers up to this one are printed as products
 
 
 def parse(
@@ -276,15 +276,16 @@ def _printer() -> Any:
                     return self._call("scipy.special.expit", *expression.args)
             return self._call("numpy.full_like", *expression.args)
 
-        def _print_Heaviside(self, expression: Any) -> str:
-            return self._call("numpy.heaviside", expression.args[0], 0)
-
         def _print_Pow(self, expression: Any, rational: bool = False) -> str:
             base, exponent = expression.args
-            # NumPy's pow costs fifty times these products
-            if base.is_Symbol and exponent in range(3, LARGEST_PRODUCT + 1):
+            if (
+                base.is_Symbol and exponent in SMALL_POWERS
+            ):  # pow takes 40 times as long
                 return f"({'*'.join([self._print(base)] * int(exponent))})"
-            return super()._print_Pow(expression, rational=rational)
+            return cast(str, super()._print_Pow(expression, rational))
+
+        def _print_Heaviside(self, expression: Any) -> str:
+            return self._call("numpy.heaviside", expression.args[0], 0)
 
     return Printer(
         {

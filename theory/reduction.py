@@ -152,6 +152,7 @@ def _rewritings() -> tuple[Callable[[sympy.Expr], sympy.Expr], ...]:
     """Return what is tried, the cheapest first."""
     return (
         sympy.expand,
+        lambda e: sympy.expand(sympy.fraction(sympy.together(e))[0]),
         lambda e: sympy.cancel(sympy.together(e)),
         lambda e: sympy.cancel(sympy.together(sympy.expand(e.rewrite(sympy.exp)))),
         lambda e: sympy.expand(sympy.radsimp(sympy.together(e))),

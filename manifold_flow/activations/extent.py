@@ -104,7 +104,7 @@ def _infimum(text: str, expression: Any, sign: int) -> tuple[float, bool]:
     least, inside = _least(text, sign)
     if not math.isfinite(least):
         return -math.inf, False
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.thread_time() + PATIENCE
     size = max(1.0, abs(least))
     rounded = round(least, DIGITS - math.ceil(math.log10(size))) + 0.0
     for margin in MARGINS:
@@ -114,7 +114,7 @@ def _infimum(text: str, expression: Any, sign: int) -> tuple[float, bool]:
             return bound, (touched if bound == least else inside)
         if not margin and _enclosed_above(expression, bound):
             return bound, True
-        if time.monotonic() > deadline:
+        if time.thread_time() > deadline:
             break
     return -math.inf, False
 

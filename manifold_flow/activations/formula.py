@@ -18,7 +18,7 @@ from manifold_flow.errors import ActivationError
 from manifold_flow.intervals import SignDecision, decide_sign
 from theory import expressions
 
-__all__ = ["compiled_jet", "direction", "sign", "symbolic"]
+__all__ = ["compiled_jet", "compiled_pair", "direction", "sign", "symbolic"]
 
 Array = NDArray[np.float64]
 
@@ -47,9 +47,14 @@ def compiled_jet(text: str, z: Array) -> Jet:
     return cast(Jet, _compiled(text)(z))
 
 
+def compiled_pair(text: str, z: Array) -> tuple[Array, Array]:
+    """Return (φ, φ') of the formula; compiled when first asked."""
+    return cast(tuple[Array, Array], _compiled(text, 2)(z))
+
+
 @functools.lru_cache(MEMORY)
-def _compiled(text: str) -> Any:
-    return expressions.numeric([symbolic(text, order) for order in range(4)])
+def _compiled(text: str, orders: int = 4) -> Any:
+    return expressions.numeric([symbolic(text, order) for order in range(orders)])
 
 
 def direction(text: str) -> int:

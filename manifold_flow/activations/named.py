@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-__all__ = ["NAMED", "Jet", "Rule", "cubic"]
+__all__ = ["NAMED", "Jet", "Pair", "Rule", "cubic"]
 
 Array = NDArray[np.float64]
 Jet = tuple[Array, Array, Array, Array]
+Pair = tuple[Array, Array]
 
 INF = math.inf
 GELU_MINIMUM = -0.16997120747990369  # at z = -0.7517915246935645
@@ -41,6 +42,8 @@ class Rule:
         Infimum and supremum of φ.
     closed : bool
         Whether the lower end of the range is attained.
+    pair : callable or None
+        z to (φ, φ'), where that is much less work than the jet.
     """
 
     expression: str
@@ -48,6 +51,11 @@ class Rule:
     inverse: Callable[[Array], Array] | None = None
     range: tuple[float, float] = (-INF, INF)
     closed: bool = False
+    pair: Callable[[Array], Pair] | None = None
+
+    def value_and_slope(self, z: Array) -> Pair:
+        """Return (φ, φ') at every z."""
+        return self.jet(z)[:2] if self.pair is None else self.pair(z)
 
 
 def cubic(nu: float) -> Rule:
@@ -63,12 +71,23 @@ def cubic(nu: float) -> Rule:
         f"z**3/6 + {factor}z",
         functools.partial(_cubic, nu),
         functools.partial(_cubic_inverse, nu),
+        pair=functools.partial(_cubic_pair, nu),
     )
 
 
 def _cubic(nu: float, z: Array) -> Jet:
     half = z * z / 2
     return z * (half / 3 + nu), half + nu, z, np.ones_like(z)
+
+
+def _cubic_pair(nu: float, z: Array) -> Pair:
+    half = z * z
+    half *= 0.5
+    slope = half + nu
+    half *= 1.0 / 3.0
+    half += nu
+    half *= z
+    return half, slope
 
 
 def _cubic_inverse(nu: float, u: Array) -> Array:
@@ -97,17 +116,25 @@ def _exp_plus_linear_inverse(u: Array) -> Array:
     return np.asarray(np.where(u > 0, np.log(omega), u - omega))
 
 
+def _tanh_pair(z: Array) -> Pair:
+    q = np.exp(-2 * np.abs(z))
+    return np.tanh(z), 4 * q / (1 + q) ** 2  # 1 - t² would cancel
+
+
 def _tanh(z: Array) -> Jet:
-    t, q = np.tanh(z), np.exp(-2 * np.abs(z))
-    slope = 4 * q / (1 + q) ** 2  # 1 - t² would cancel
+    t, slope = _tanh_pair(z)
     return t, slope, -2 * t * slope, slope * (6 * t * t - 2)
+
+
+def _softplus_pair(z: Array) -> Pair:
+    q = np.exp(-np.abs(z))
+    return np.maximum(z, 0) + np.log1p(q), np.where(z >= 0, 1.0, q) / (1 + q)
 
 
 def _softplus(z: Array) -> Jet:
     q = np.exp(-np.abs(z))
-    slope = np.where(z >= 0, 1.0, q) / (1 + q)
     bump = q / (1 + q) ** 2
-    return np.maximum(z, 0) + np.log1p(q), slope, bump, -bump * np.tanh(z / 2)
+    return *_softplus_pair(z), bump, -bump * np.tanh(z / 2)
 
 
 def _softplus_inverse(u: Array) -> Array:
@@ -145,8 +172,14 @@ NAMED: Mapping[str, Rule] = MappingProxyType(
         "exp_plus_linear": Rule(
             "exp(z) + z", _exp_plus_linear, _exp_plus_linear_inverse
         ),
-        "tanh": Rule("tanh(z)", _tanh, np.arctanh, (-1.0, 1.0)),
-        "softplus": Rule("softplus(z)", _softplus, _softplus_inverse, (0.0, INF)),
+        "tanh": Rule("tanh(z)", _tanh, np.arctanh, (-1.0, 1.0), pair=_tanh_pair),
+        "softplus": Rule(
+            "softplus(z)",
+            _softplus,
+            _softplus_inverse,
+            (0.0, INF),
+            pair=_softplus_pair,
+        ),
         "relu": Rule("relu(z)", _relu, None, (0.0, INF), closed=True),
         "gelu": Rule("gelu(z)", _gelu, None, (GELU_MINIMUM, INF), closed=True),
         "square": Rule("z**2", _square, None, (0.0, INF), closed=True),

@@ -1,12 +1,14 @@
-"""What a flow is: a velocity on a manifold."""
+"""What a flow is: a velocity, on a manifold or down to one."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from manifold_flow.linearization import Linearization
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.sharpness import Sharpness
 from manifold_flow.structure import ImplicitFlow, StructuredFlow
@@ -17,22 +19,46 @@ Array = NDArray[np.float64]
 
 
 class Flow(ABC):
-    """What moves continuously on a zero-loss manifold.
+    """What moves continuously, on a zero-loss manifold or down to one.
 
     Attributes
     ----------
     manifold : ZeroLossManifold
-        Where it moves.
+        Where it moves; where it ends, if it is free.
     sharpness : Sharpness
-        What decreases along it.
+        What is watched along it.
+    rate : float
+        On M, the velocity is −rate times the tangent part of ``steepness``.
+    descends : bool
+        Whether it goes down the sharpness, or down the loss if it is free, by theorem.
+    free : bool
+        Whether nothing keeps it on the manifold.
+    clock : str
+        What its time is called.
     """
 
     manifold: ZeroLossManifold
     sharpness: Sharpness
+    rate: float
+    descends: ClassVar[bool]
+    free: ClassVar[bool] = False
+    clock: ClassVar[str] = "slow time"
+
+    @property
+    @abstractmethod
+    def moves(self) -> bool:
+        """Whether there is any motion; False for a rate, or a noise, of 0."""
 
     @abstractmethod
     def velocity(self, point: Array) -> Array:
-        """Return dθ/dτ, a tangent vector of shape (p,), τ the slow time."""
+        """Return the time derivative of the point, shape (p,)."""
+
+    @abstractmethod
+    def steepness(self, here: Linearization) -> Array:
+        """Return the vector (p,) whose tangent part vanishes where the flow rests.
+
+        For a gradient flow it is ∇S, whatever the rate.
+        """
 
     def structured(self) -> StructuredFlow | None:
         """Return the flow in its model's own structure, for the fast solvers."""

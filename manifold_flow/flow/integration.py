@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.arrays import as_finite
 from manifold_flow.checks import count, positive, slow_times
 from manifold_flow.errors import (
     CallbackError,
     DataError,
     IntegrationError,
     Interrupted,
-    ManifoldFlowError,
-    OffManifoldError,
-    RankDeficientJacobianError,
-    ShapeError,
     require,
     suggest_keywords,
 )
 from manifold_flow.flow.abstract import Flow
+from manifold_flow.flow.constraint import checked_start, constrain, goal_of
 from manifold_flow.growth import Growth
-from manifold_flow.linearization import REGULAR_MARGIN
 from manifold_flow.manifold import ZeroLossManifold
-from manifold_flow.projection import residual_scale
 from manifold_flow.solvers import loop
 from manifold_flow.solvers.choice import choose_method
-from manifold_flow.solvers.krylov import observation
-from manifold_flow.solvers.path import Constraint, Limits, Observation, Path
+from manifold_flow.solvers.path import Limits, Path
 from manifold_flow.solvers.progress import Report, reporter
-from manifold_flow.structure import ImplicitFlow
 from manifold_flow.trajectory import Status, Trajectory
 
 __all__ = ["integrate"]
@@ -62,21 +53,24 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     callback: Callable[[float, Array], object] | None = None,
     progress: bool | Report | None = None,
 ) -> Trajectory:
-    r"""Follow a flow from a point of its manifold.
+    r"""Follow a flow from a point of its manifold, or a free one down to it.
 
     SciPy integrates in the reduced coordinates of the model, the manifold projects the
     points that are kept.  Without ``times`` the flow is followed until
     :math:`|\mathrm{grad}_M S| \le` gtol :math:`\cdot \max(|\nabla S|, 10^{-2}|\nabla
-    S(\text{start})|)`.
+    S(\text{start})|)`; for a :class:`manifold_flow.DriftFlow`, which is no gradient
+    flow and need not come to rest, until its velocity is that small beside its drift
+    before projection.  Nothing projects a free flow before its end, see
+    :func:`manifold_flow.gradient_flow`.
 
     Parameters
     ----------
     flow : Flow
         What to follow.
     start : array, shape (p,)
-        Point on the manifold, at slow time 0.
+        Point on the manifold, anywhere for a free flow, at time 0.
     times : array, shape (T,), optional
-        Slow times to return, increasing and not negative.  All of them are returned;
+        Times to return, increasing and not negative.  All of them are returned;
         only ``RANK_LOSS`` truncates.
     method : str
         "auto" says in the result what it chose and why.  SciPy's solvers by name
@@ -88,7 +82,7 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     gtol : float
         Stationarity tolerance.
     max_step, first_step : float
-        Bounds on the steps, in slow time.
+        Bounds on the steps, in the flow's time.
     max_steps : int
         Budget of accepted steps.
     time_limit : float, optional
@@ -108,10 +102,12 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
 
     Raises
     ------
+    DataError
+        Without times, if the flow has rate or noise 0 and stands still.
     OffManifoldError
-        If the start has loss.
+        If the start has loss; a free flow may start anywhere.
     RankDeficientJacobianError
-        If the start is no regular point.
+        If the start is no regular point; a free flow may start anywhere.
     IntegrationError
         If a budget ends, the gradient stops falling, or the velocity breaks down; its
         ``trajectory`` is the path so far.  So does a callback that raises.
@@ -127,53 +123,65 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     ('STATIONARY', [2.0, 0.0])
     """
     require("flow", flow, Flow, "Optimizers run in mf.simulate().")
-    start = as_finite("start", start, 1)
-    if start.shape != flow.manifold.shape:
-        raise ShapeError("start", flow.manifold.shape, start.shape)
+    start = checked_start(flow, start)
     asked = None if times is None else slow_times(times)
+    if asked is None and not flow.moves:
+        raise DataError(
+            f"{flow!r}: the flow stands still, so it comes to no end of its own. Pass "
+            "times=[...] to see it rest, or take an optimizer with noise on the labels."
+        )
     limits = Limits(rtol, atol, gtol, max_step, first_step, max_steps, time_limit)
     _check_limits(limits)
     reduction = flow.manifold.model.reduction()
     inner = flow
     if reduction.model is not flow.manifold.model:
         inner = flow.on(ZeroLossManifold(reduction.model))
-    begin = reduction.restrict(start).copy()
-    _check_start(inner.manifold, begin, start)
+    begin = reduction.restrict(start)
     choice = choose_method(
         method, begin, rtol, structured=inner.structured, implicit=inner.implicit
     )
-    structure = choice.flow
 
     def lift(points: Array) -> Array:
         return reduction.lift(points, start)
 
     growth = Growth()
     growth.record(0.0, begin)
-    heard = callback and _guarded(callback, lift)
+    constraint = constrain(inner, choice, begin)
+    path = loop.follow(
+        choice.velocity(inner.velocity),
+        begin,
+        times=asked,
+        method=choice.solver,
+        limits=limits,
+        constraint=constraint,
+        goal=goal_of(inner, constraint.observe(begin), limits),
+        hovers=choice.hovers,
+        keep_steps=keep_steps,
+        callback=_recorded(growth, callback and _guarded(callback, lift)),
+        report=reporter(progress),
+    )
+    if choice.flow is not None:
+        path.n_evaluations = choice.flow.n_evaluations
+    details = _details(flow, choice.label, limits)
+    # a free flow that is stationary has arrived
+    at_rest = Status.SPURIOUS if flow.free else Status.STATIONARY
+    if path.status is at_rest and (note := growth.note()):
+        details["caveats"].append(note)
+        path.end(at_rest, f"{path.message}; {note}" if flow.free else path.message)
+    return _answer(path, lift, details)
+
+
+def _recorded(
+    growth: Growth, heard: Callable[[float, Array], object] | None
+) -> Callable[[float, Array], None]:
+    """Record the growth of the path beside what a callback does."""
 
     def look(time: float, point: Array) -> None:
         growth.record(time, point)
         if heard is not None:
             heard(time, point)
 
-    path = loop.follow(
-        inner.velocity if structure is None else structure.velocity,
-        begin,
-        times=asked,
-        method=choice.solver,
-        limits=limits,
-        constraint=_constraint(inner, structure, begin, choice.attracts),
-        hovers=choice.hovers,
-        keep_steps=keep_steps,
-        callback=look,
-        report=reporter(progress),
-    )
-    if structure is not None:
-        path.n_evaluations = structure.n_evaluations
-    details = _details(flow, choice.label, limits)
-    note = growth.note() if path.status is Status.STATIONARY else None
-    details["caveats"] += [note] if note else []
-    return _answer(path, lift, details)
+    return look
 
 
 def _guarded(
@@ -186,65 +194,11 @@ def _guarded(
             return callback(time, lift(point))
         except Exception as error:
             raise CallbackError(
-                f"the callback raised {type(error).__name__} at slow time {time:.6g}: "
+                f"the callback raised {type(error).__name__} at time {time:.6g}: "
                 f"{error}"
             ) from error
 
     return heard
-
-
-def _constraint(
-    flow: Flow,
-    structure: ImplicitFlow | None,
-    start: Array,
-    attracts: bool,
-) -> Constraint:
-    manifold = flow.manifold
-
-    def observe(point: Array) -> Observation:
-        return observation(manifold.linearize(point), flow.sharpness)
-
-    def violation(point: Array) -> float:
-        return float(np.abs(manifold.model.residual(point)).max())
-
-    # a solver that keeps to M by itself would only lose its memory in a restart
-    drift = np.inf if attracts else 1e4 * manifold.tolerance(start)
-    if structure is None:
-        return Constraint(
-            observe, violation, manifold.projection, drift, REGULAR_MARGIN
-        )
-    return Constraint(
-        structure.observe,
-        structure.violation,
-        partial(_settled, structure, manifold),
-        drift,
-        REGULAR_MARGIN,
-    )
-
-
-def _settled(flow: ImplicitFlow, manifold: ZeroLossManifold, point: Array) -> Array:
-    """Project a point: fast from near M, with every guard from further away."""
-    try:
-        near = flow.settled(point)
-    except ManifoldFlowError:
-        near = None
-    return manifold.projection(point) if near is None else near
-
-
-def _check_start(manifold: ZeroLossManifold, point: Array, start: Array) -> None:
-    """Look at a start from its reduced point, where nothing depends on d."""
-    here = manifold.linearize(point)
-    violation = float(np.abs(here.residual).max())
-    tolerance = 1e-10 * residual_scale(here, start)
-    if violation > tolerance:
-        raise OffManifoldError(violation, tolerance)
-    if here.rank_margin < REGULAR_MARGIN:
-        here.multipliers(np.zeros_like(point))  # raises, naming rows, where rank < n
-        raise RankDeficientJacobianError(
-            f"the start is {manifold.regular_point(point)}: a flow needs a regular "
-            "point of the zero-loss set. Start elsewhere.",
-            here.singular_values,
-        )
 
 
 def _check_limits(limits: Limits) -> None:
@@ -274,6 +228,7 @@ def _details(flow: Flow, method: str, limits: Limits) -> dict[str, Any]:
         "mover": repr(flow),
         "model": repr(model),
         "loss": model.loss.formula,
+        "clock": flow.clock,
         "method": method,
         "rtol": limits.rtol,
         "atol": limits.atol,
@@ -288,8 +243,9 @@ def _answer(
     if isinstance(path.cause, CallbackError):
         path.end(Status.OUT_OF_BUDGET, str(path.cause))
 
-    def along(name: str) -> Array:
-        return np.array([getattr(seen, name) for seen in path.observations])
+    def along(name: str) -> Array | None:
+        values = [getattr(seen, name) for seen in path.observations]
+        return None if None in values else np.array(values)
 
     trajectory = Trajectory(
         times=np.array(path.times),
@@ -305,6 +261,7 @@ def _answer(
         gradient_norm=along("gradient_norm"),
         residual=along("residual"),
         rank_margin=along("rank_margin"),
+        loss=along("loss"),
         lift=lift,
     )
     if path.status.success:

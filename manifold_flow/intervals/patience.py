@@ -1,4 +1,4 @@
-"""A budget of wall time for computations of SymPy, which cannot be asked to stop."""
+"""A budget of processor time for computations of SymPy, which cannot be stopped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def within(
     Parameters
     ----------
     seconds : float
-        The budget.
+        The budget of processor time, so that a busy machine changes no answer.
     function : callable
         Called with the other arguments.
     *args, **kwargs
@@ -49,14 +49,14 @@ def within(
     >>> within(1.0, sum, [1, 2])
     3
     """
-    end, before = time.monotonic() + seconds, sys.getprofile()
+    end, before = time.thread_time() + seconds, sys.getprofile()
 
     def look(frame: FrameType, event: str, argument: Any) -> None:
         # At Python calls only: leaving this function must not be interrupted.  And of
         # these packages only: what is raised in a callback of the garbage collector
         # is lost, and takes the hook with it.
         module = frame.f_globals.get("__name__", "")
-        late = event == "call" and time.monotonic() > end
+        late = event == "call" and time.thread_time() > end
         if late and module.startswith(INTERRUPTIBLE):
             raise _OutOfTime
 

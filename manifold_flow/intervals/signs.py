@@ -162,7 +162,7 @@ class _Bisection:
         return None
 
     def decide(self, max_boxes: int, time_limit: float) -> SignDecision:
-        deadline = time.monotonic() + time_limit
+        deadline = time.thread_time() + time_limit
         boxes = deque([(self.low, self.high)])
         examined = 0
         while boxes and not self.changes():
@@ -172,7 +172,7 @@ class _Bisection:
             if sign is not None:
                 self.seen.setdefault(sign, _finite_point(box))
                 continue
-            if examined > max_boxes or time.monotonic() > deadline:
+            if examined > max_boxes or time.thread_time() > deadline:
                 return self.answer("undecided", f"gave up after {examined} boxes", box)
             if _is_smallest(box):
                 return self.answer("undecided", "kink, pole, or too close to zero", box)

@@ -90,7 +90,7 @@ class DiagonalLinearNetwork(Model):
         return self.weights(params) @ self.inputs.T - self.targets
 
     def jacobian(self, params: Array) -> Array:
-        return 2.0 * np.tile(self.inputs, 2) * self._signed(params)
+        return 2.0 * np.tile(self.inputs, 2) * self._signed(params)[..., None, :]
 
     def _signed(self, params: Array) -> Array:
         u, v = np.split(self._checked(params), 2, axis=-1)
@@ -105,14 +105,28 @@ class DiagonalLinearNetwork(Model):
     ) -> Array:
         return np.zeros(self.n_params)
 
-    def sample_gradient(self, params: Array, samples: Indices, noise: Array) -> Array:
-        rows = self.inputs[samples]
-        outputs = (rows @ self.weights(params)[:, :, None])[:, :, 0]
-        pulls = self.loss.curvatures[samples] * (
-            outputs - self.targets[samples] - noise
-        )
-        by_feature = (pulls[:, None, :] @ rows)[:, 0, :]
-        return 2.0 * np.tile(by_feature, 2) * self._signed(params)
+    def sample_gradient(
+        self,
+        params: Array,
+        drawn: Indices | None = None,
+        noise: Array | None = None,
+    ) -> Array:
+        columns = None if drawn is None else drawn.T
+        u, v = params.T[: self.n_features], params.T[self.n_features :]
+        weights = u * u - v * v
+        if columns is None:
+            errors = self.inputs @ weights - self.targets[:, None]
+        else:
+            rows = self.inputs.T.take(columns, axis=1)
+            errors = np.einsum("dkr,dr->kr", rows, weights) - self.targets[columns]
+        if noise is not None:
+            errors -= noise.T
+        pulls = 2.0 * self.loss.slopes(errors, columns)
+        if columns is None:
+            by_feature = self.inputs.T @ pulls
+        else:
+            by_feature = np.einsum("dkr,kr->dr", rows, pulls)
+        return np.concatenate([by_feature * u, -by_feature * v]).T
 
     def predict(self, params: Array, inputs: ArrayLike) -> Array:
         return self.weights(params) @ as_finite("inputs", inputs, 2).T

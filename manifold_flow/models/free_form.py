@@ -57,6 +57,9 @@ class CallableModel(Model):
         Positive weights of the residuals.
     check_at : array, shape (p,), optional
         Where the derivatives are checked; a seeded random point by default.
+    residuals_per_sample : int
+        Number k of residuals that minibatches draw together: sample s owns the
+        residuals sk, ..., sk + k − 1.
 
     Raises
     ------
@@ -74,7 +77,7 @@ class CallableModel(Model):
     """
 
     @suggest_keywords
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the user's hooks, by name
         self,
         residual: Callable[[Array], Any],
         n_params: int,
@@ -85,6 +88,7 @@ class CallableModel(Model):
         loss: str = "half_mean",
         sample_weights: ArrayLike | None = None,
         check_at: ArrayLike | None = None,
+        residuals_per_sample: int = 1,
     ) -> None:
         from manifold_flow import _autodiff
 
@@ -92,6 +96,12 @@ class CallableModel(Model):
         point = _check_point(check_at, self.n_params)
         self.n_residuals = _count_residuals(residual, point)
         _refuse_noise_and_low_precision(residual, point)
+        self.residuals_per_sample = count("residuals_per_sample", residuals_per_sample)
+        if self.n_residuals % self.residuals_per_sample:
+            raise ModelError(
+                f"{self.n_residuals} residuals are no whole number of samples of "
+                f"{residuals_per_sample}: residuals_per_sample must divide them."
+            )
         over_parametrised(self.n_params, self.n_residuals)
         refuse_too_large("the Jacobian", self.n_residuals, self.n_params)
         self.loss = SquaredLoss(loss, self.n_residuals, sample_weights)
@@ -130,11 +140,17 @@ class CallableModel(Model):
         )
 
     def residual(self, params: Array) -> Array:
-        value = _called("the residual", self._residual, self._checked(params))
+        params = self._checked(params)
+        if params.ndim > 1:
+            return np.stack([self.residual(point) for point in params])
+        value = _called("the residual", self._residual, params)
         return _real("the residual", value).reshape(-1)
 
     def jacobian(self, params: Array) -> Array:
-        value = _called("the jacobian", self._jacobian, self._checked(params))
+        params = self._checked(params)
+        if params.ndim > 1:
+            return np.stack([self.jacobian(row) for row in params])
+        value = _called("the jacobian", self._jacobian, params)
         matrix = _real("the jacobian", value)
         if matrix.shape != (self.n_residuals, self.n_params):
             raise ShapeError(
@@ -162,13 +178,15 @@ class CallableModel(Model):
         change: Array = (ahead - behind) / (2.0 * step)
         return change
 
-    def sample_gradient(self, params: Array, samples: Indices, noise: Array) -> Array:
-        curvatures = self.loss.curvatures
-        rows = []
-        for point, drawn, shift in zip(params, samples, noise, strict=True):
-            weights = curvatures[drawn] * (self.residual(point)[drawn] - shift)
-            rows.append(weights @ self.jacobian(point)[drawn])
-        return np.stack(rows)
+    def sample_gradient(
+        self,
+        params: Array,
+        drawn: Indices | None = None,
+        noise: Array | None = None,
+    ) -> Array:
+        pulls = self._pulls(self.residual(params).T, drawn, noise).T
+        jacobians = (self.jacobian(point) for point in params)
+        return np.stack([w @ j for w, j in zip(pulls, jacobians, strict=True)])
 
     def predict(self, params: Array, inputs: ArrayLike) -> Array:
         if self._predict is None:

@@ -119,7 +119,8 @@ class MatrixSensing(Model):
         return self.predict(params, self.matrices) - self.targets
 
     def jacobian(self, params: Array) -> Array:
-        return (self._forms @ self._stacked(params)).reshape(self.n_residuals, -1)
+        rows = self._forms @ self._stacked(params)[..., None, :, :]
+        return rows.reshape(*rows.shape[:-2], self.n_params)
 
     def contracted_hessian(self, params: Array, directions: Array) -> Array:
         moved = directions.reshape(self.n_residuals, -1, self.rank)
@@ -130,12 +131,32 @@ class MatrixSensing(Model):
     ) -> Array:
         return np.zeros(self.n_params)
 
-    def sample_gradient(self, params: Array, samples: Indices, noise: Array) -> Array:
-        outputs = self.predict(params, self.matrices)
-        drawn = np.take_along_axis(outputs - self.targets, samples, axis=1)
-        pulls = self.loss.curvatures[samples] * (drawn - noise)
-        forms = np.einsum("rb,rbpq->rpq", pulls, self._forms[samples])
-        return (forms @ self._stacked(params)).reshape(params.shape)
+    def sample_gradient(
+        self,
+        params: Array,
+        drawn: Indices | None = None,
+        noise: Array | None = None,
+    ) -> Array:
+        columns = None if drawn is None else drawn.T
+        factors = params.T.reshape(-1, self.rank, len(params))
+        forms = self._forms.reshape(self.n_residuals, -1)
+        outer = np.einsum("akr,bkr->abr", factors, factors)
+        products = outer.reshape(-1, len(params))
+        if columns is None:
+            errors = 0.5 * (forms @ products) - self.targets[:, None]
+        else:
+            rows = forms.T.take(columns, axis=1)
+            values = 0.5 * np.einsum("qkr,qr->kr", rows, products)
+            errors = values - self.targets[columns]
+        if noise is not None:
+            errors -= noise.T
+        pulls = self.loss.slopes(errors, columns)
+        if columns is None:
+            combined = forms.T @ pulls
+        else:
+            combined = np.einsum("qkr,kr->qr", rows, pulls)
+        gradient = np.einsum("abr,bkr->akr", combined.reshape(outer.shape), factors)
+        return gradient.reshape(params.T.shape).T
 
     def predict(self, params: Array, inputs: ArrayLike) -> Array:
         """Return ⟨A, U Vᵀ⟩ for other measurement matrices A, shape (..., k)."""

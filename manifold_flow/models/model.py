@@ -25,6 +25,8 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+#: a few vectors of this size are all that a structured model ever holds
+MAX_PARAMS = 500_000_000
 Indices = NDArray[np.intp]
 
 
@@ -45,20 +47,24 @@ class Model(ABC):
     caveats : tuple of str
         Hypotheses of the project's theorems which these data do not satisfy; empty
         where all hold.  They are printed with every result.
+    residuals_per_sample : int
+        Number k of residuals that belong to one sample, and so are drawn together:
+        sample s owns the residuals sk, ..., sk + k − 1.
     """
 
     n_params: int
     n_residuals: int
     loss: SquaredLoss
     caveats: tuple[str, ...] = ()
+    residuals_per_sample: int = 1
 
     @abstractmethod
     def residual(self, params: Array) -> Array:
-        """Return the residuals, shape (n,)."""
+        """Return the residuals of params (..., p), shape (..., n)."""
 
     @abstractmethod
     def jacobian(self, params: Array) -> Array:
-        """Return J, shape (n, p), with J[i, j] = ∂residual[i]/∂params[j]."""
+        """Return J of params (..., p): J[..., i, j] = ∂residual[i]/∂params[j]."""
 
     @abstractmethod
     def contracted_hessian(self, params: Array, directions: Array) -> Array:
@@ -71,25 +77,32 @@ class Model(ABC):
         """Return Σ_i D³r_i[v, directions_i], shape (p,)."""
 
     @abstractmethod
-    def sample_gradient(self, params: Array, samples: Indices, noise: Array) -> Array:
-        r"""Return the gradient of drawn samples, for R replicas at once.
+    def sample_gradient(
+        self,
+        params: Array,
+        drawn: Indices | None = None,
+        noise: Array | None = None,
+    ) -> Array:
+        r"""Return an unbiased estimate of ∇L from drawn residuals, for R replicas.
 
-        :math:`\sum_b c_{s_b} (r_{s_b} - \varepsilon_b) \nabla r_{s_b}` with the
-        curvatures c of the loss and label noise ε.
+        :math:`\tfrac{n}{k} \sum_b c_{i_b} (r_{i_b} - \varepsilon_b) \nabla r_{i_b}`
+        with the curvatures c of the loss, the k drawn residuals and their noise ε.
+        It is called at every step of a run: it checks nothing, and is fastest where
+        the replicas are contiguous (``params.T`` is in C order).
 
         Parameters
         ----------
         params : array, shape (R, p)
             One row a replica.
-        samples : int array, shape (R, B)
-            Indices s of the drawn samples.
-        noise : array, shape (R, B)
-            Label noise ε, in units of the targets.
+        drawn : int array, shape (R, k), optional
+            Indices i of the drawn residuals; by default all n in order, which gives ∇L.
+        noise : array, shape (R, k), optional
+            Label noise ε, in units of the targets; none by default.
 
         Returns
         -------
         array, shape (R, p)
-            The gradients.
+            The gradients, in memory of their own.
         """
 
     @abstractmethod
@@ -117,9 +130,31 @@ class Model(ABC):
         """
         return None
 
+    @property
+    def n_samples(self) -> int:
+        """Number of samples, each of ``residuals_per_sample`` residuals."""
+        return self.n_residuals // self.residuals_per_sample
+
     def loss_value(self, params: Array) -> float:
         """Return the loss L(params)."""
         return float(self.loss.value(self.residual(params)))
+
+    def _pulls(
+        self, residual: Array, drawn: Indices | None, noise: Array | None
+    ) -> Array:
+        """Return what ∇r_i is multiplied by in ``sample_gradient``, shape (n, R).
+
+        Repeated draws of one of the n residuals, shape (n, R), add up.
+        """
+        if drawn is None:
+            return self.loss.slopes(residual if noise is None else residual - noise.T)
+        errors = np.take_along_axis(residual, drawn.T, axis=0)
+        if noise is not None:
+            errors -= noise.T
+        pulls = np.zeros(residual.shape)
+        places = drawn.T, np.arange(len(drawn))
+        np.add.at(pulls, places, self.loss.slopes(errors, drawn.T))
+        return pulls
 
     def _checked(self, params: ArrayLike) -> Array:
         """Refuse parameters of another length; batches have leading dimensions."""
@@ -232,5 +267,5 @@ def over_parametrised(n_params: int, n_residuals: int) -> None:
             "the zero-loss set is no manifold of positive dimension. Use more "
             "parameters or fewer samples."
         )
-    refuse_too_large("the parameters", n_params)
+    refuse_too_large("the parameters", n_params, most=MAX_PARAMS)
     refuse_too_large("the Gram matrix", n_residuals, n_residuals)

@@ -176,6 +176,12 @@ class TwoLayerNetwork(Model):
         basis: Array = factor[:, : int((sizes > tolerance).sum())]
         return basis
 
+    @cached_property
+    def _distinct_weights(self) -> Array:
+        """The output weights (m,), or one of them (1,) where all are equal."""
+        equal = np.ptp(self.output_weights) == 0.0
+        return self.output_weights[: 1 if equal else None]
+
     @property
     def rank(self) -> int:
         """Rank of the inputs; n when the rows are independent."""
@@ -202,8 +208,8 @@ class TwoLayerNetwork(Model):
 
     def jacobian(self, params: Array) -> Array:
         slopes = self.activation.derivative(self.features(params), 1)
-        blocks = (slopes * self.output_weights)[:, :, None] * self.inputs[:, None, :]
-        return blocks.reshape(self.n_residuals, self.n_params)
+        blocks = (slopes * self.output_weights)[..., None] * self.inputs[:, None, :]
+        return blocks.reshape(*slopes.shape[:-1], self.n_params)
 
     def contracted_hessian(self, params: Array, directions: Array) -> Array:
         second = self.activation.derivative(self.features(params), 2)
@@ -224,16 +230,40 @@ class TwoLayerNetwork(Model):
     def _pull_back(self, change: Array) -> Array:
         return ((change * self.output_weights).T @ self.inputs).ravel()
 
-    def sample_gradient(self, params: Array, samples: Indices, noise: Array) -> Array:
-        weights = params.reshape(len(params), self.width, self.n_features)
-        rows = self.inputs[samples]
-        preactivations = rows @ weights.swapaxes(-1, -2)
-        slope = self.activation.derivative(preactivations, 1)
-        outputs = self.activation(preactivations) @ self.output_weights
-        errors = outputs - self.targets[samples] - noise
-        pulls = self.loss.curvatures[samples] * errors
-        back = pulls[:, :, None] * slope * self.output_weights
-        return (back.swapaxes(-1, -2) @ rows).reshape(params.shape)
+    def sample_gradient(
+        self,
+        params: Array,
+        drawn: Indices | None = None,
+        noise: Array | None = None,
+    ) -> Array:
+        # replicas last: loops run over contiguous replicas, products are small ones
+        weights = params.T.reshape(self.width, self.n_features, -1)
+        if drawn is None or self._is_crowded(drawn):
+            outputs, slope = self._forward(self.inputs @ weights)
+            back = slope  # written over: fewer arrays stay in the cache
+            pulls = self._pulls(outputs - self.targets[:, None], drawn, noise)
+            back *= self._distinct_weights[:, None, None] * pulls
+            return (self.inputs.T @ back).reshape(params.T.shape).T
+        rows = self.inputs.T.take(drawn.T, axis=1)
+        outputs, slope = self._forward(np.einsum("mdr,dkr->mkr", weights, rows))
+        errors = outputs - self.targets[drawn.T]
+        if noise is not None:
+            errors -= noise.T
+        back = slope
+        back *= self._distinct_weights[:, None, None] * self.loss.slopes(
+            errors, drawn.T
+        )
+        return np.einsum("mkr,dkr->mdr", back, rows).reshape(params.T.shape).T
+
+    def _forward(self, preactivations: Array) -> tuple[Array, Array]:
+        """Return outputs (k, R) and φ' (m, k, R) of preactivations (m, k, R)."""
+        value, slope = self.activation.value_and_slope(preactivations)
+        outputs = self.output_weights @ value.reshape(self.width, -1)
+        return outputs.reshape(value.shape[1:]), slope
+
+    def _is_crowded(self, drawn: Indices) -> bool:
+        """Whether products with all inputs take less time than sums over the drawn."""
+        return drawn.shape[1] > max(1, self.n_residuals // 7)
 
     def predict(self, params: Array, inputs: ArrayLike) -> Array:
         rows = as_finite("inputs", inputs, 2)

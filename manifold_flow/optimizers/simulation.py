@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import time as clock
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.arrays import as_real, refuse_too_large
-from manifold_flow.checks import Rng, count, generator
+from manifold_flow.arrays import refuse_too_large
+from manifold_flow.checks import Rng, count, generator, positive
 from manifold_flow.errors import (
-    DataError,
     DivergenceError,
+    IntegrationError,
     Interrupted,
-    ShapeError,
     require,
     suggest_keywords,
 )
-from manifold_flow.models.model import Model
 from manifold_flow.optimizers.abstract import Optimizer
+from manifold_flow.optimizers.starting import as_start, refuse_hopeless
+from manifold_flow.optimizers.stepping import overrun, windows
 from manifold_flow.solvers.progress import Report, reporter
+from manifold_flow.solvers.threads import small_problem_on_one_thread
 from manifold_flow.trajectory import Status, Trajectory
 
 __all__ = ["simulate"]
@@ -30,7 +33,7 @@ Array = NDArray[np.float64]
 
 
 @suggest_keywords
-def simulate(
+def simulate(  # noqa: PLR0913  # how to run it, by name
     optimizer: Optimizer,
     start: ArrayLike,
     n_steps: int,
@@ -39,6 +42,8 @@ def simulate(
     replicas: int | None = None,
     rng: Rng = None,
     progress: bool | Report | None = None,
+    force: bool = False,
+    time_limit: float | None = None,
 ) -> Trajectory:
     """Run an optimizer, many replicas at once, on the clock of its limiting flow.
 
@@ -48,7 +53,7 @@ def simulate(
         What to run.
     start : array, shape (p,) or (replicas, p)
         Parameters at step 0, of every replica or of each; need not lie on the manifold.
-        The end of one run starts the next.
+        The end of one run starts the next, without its momentum.
     n_steps : int
         Number of steps.
     every : int, optional
@@ -57,9 +62,16 @@ def simulate(
     replicas : int, optional
         Number R of independent runs; None means one run without that dimension.
     rng : None, int, Generator or SeedSequence
-        Source of randomness; the same seed gives the same bits.
+        Source of randomness, from which two children are spawned, for the samples and
+        for the label noise; the same seed gives the same bits.
     progress : bool or callable, optional
         One line on standard error; by default on a terminal only.
+    force : bool
+        Run from a start on the manifold where the optimizer is known to fail.  Off the
+        manifold there is no theorem, and nothing is checked.
+    time_limit : float, optional
+        Seconds of wall clock.  A run that would take longer at the speed of its first
+        steps is refused then, not when they have passed.
 
     Returns
     -------
@@ -70,9 +82,18 @@ def simulate(
 
     Raises
     ------
+    StabilityError
+        If the start lies on the manifold and the learning rate is beyond
+        ``optimizer.stability`` there.
+    HypothesisError
+        If the start lies on the manifold and the optimizer (SAM, NormalizedGD) needs
+        the direction of a gradient that is zero there.
     DivergenceError
         If a replica leaves the finite numbers; carries the step and the last finite
         params.
+    IntegrationError
+        If the run would take longer than ``time_limit``; its ``trajectory`` is the run
+        so far.
     Interrupted
         On Ctrl-C; its ``trajectory`` is the run so far.
 
@@ -90,102 +111,102 @@ def simulate(
     count("n_steps", n_steps, least=0)
     if every is not None:
         count("every", every)
-    begin = _checked_start(optimizer.model, start, replicas)
+    patience = math.inf if time_limit is None else positive("time_limit", time_limit)
+    begin = as_start(optimizer.model, start, replicas)
     every = every or max(1, n_steps // 100)
     refuse_too_large("the kept iterates", n_steps // every + 2, *begin.shape)
     draws, report = generator(rng), reporter(progress)
     reduction = optimizer.model.reduction()
-    inner = optimizer.on(reduction.model)
+    inner, first = optimizer.on(reduction.model), reduction.restrict(begin)
+    if not force:
+        refuse_hopeless(inner, np.atleast_2d(first))
 
     def lift(points: Array) -> Array:
         return reduction.lift(points, begin)
 
-    kept, cause, began = [(0, reduction.restrict(begin))], None, clock.monotonic()
-    try:
-        first = np.atleast_2d(kept[0][1])
-        for step, params in _steps(inner, first, n_steps, every, draws):
-            if not np.isfinite(params).all():
-                raise _divergence(
-                    optimizer, begin, step, kept[-1][0], lift(kept[-1][1])
-                )
-            kept.append((step, params.reshape(kept[0][1].shape)))
-            report(f"step {step} of {n_steps}")
-    except KeyboardInterrupt as interrupt:
-        cause = interrupt
-    finally:
-        report("")
-    last, points = kept[-1][0], np.array([params for _, params in kept])
-    residual = np.array([_largest_residual(inner.model, rows) for rows in points])
+    def diverged(step: int, params: Array) -> DivergenceError:
+        last = lift(params.reshape(first.shape))
+        return _divergence(optimizer, begin, step, last)
+
+    run = _Run(n_steps, every, patience, [(0, np.atleast_2d(first))])
+    work = math.isqrt(first.size * inner.model.n_residuals)
+    with small_problem_on_one_thread(work):
+        run.follow(
+            windows(inner, run.kept[0][1], n_steps, every, draws, diverged), report
+        )
+    points = np.array([params.reshape(first.shape) for _, params in run.kept])
+    residual = np.array([np.abs(inner.model.residual(rows)).max() for rows in points])
     trajectory = Trajectory(
-        times=np.array([step for step, _ in kept]) * optimizer.time_per_step,
-        status=Status.COMPLETED if cause is None else Status.OUT_OF_BUDGET,
-        message=f"ran {last} of {n_steps} steps",
+        times=np.array([step for step, _ in run.kept]) * optimizer.time_per_step,
+        status=Status.OUT_OF_BUDGET if run.ended_early else Status.COMPLETED,
+        message=f"ran {run.last} of {n_steps} steps",
         reduced_points=points,
-        n_evaluations=last,
-        n_steps=last,
+        n_evaluations=run.last,
+        n_steps=run.last,
         drift=float(residual.max()),
-        seconds=clock.monotonic() - began,
+        seconds=clock.monotonic() - run.began,
         details=_details(optimizer, begin, draws),
         residual=residual,
         lift=lift,
     )
-    if cause is not None:
-        raise Interrupted(f"interrupted; {trajectory.message}", trajectory) from cause
+    if run.refusal is not None:
+        raise IntegrationError(run.refusal, trajectory)
+    if run.interrupt is not None:
+        reason = f"interrupted; {trajectory.message}"
+        raise Interrupted(reason, trajectory) from run.interrupt
     return trajectory
 
 
-def _checked_start(model: Model, start: ArrayLike, replicas: int | None) -> Array:
-    """Return the start of shape (p,) or, with replicas, (replicas, p)."""
-    begin = as_real("start", start).copy()
-    if replicas is not None:
-        count("replicas", replicas)
-    if begin.ndim == 1 and replicas is not None:
-        refuse_too_large("the replicas", replicas, begin.size)
-        begin = np.tile(begin, (replicas, 1))
-    wanted = (model.n_params,) if begin.ndim < 2 else (len(begin), model.n_params)
-    if begin.shape != wanted or (
-        begin.ndim == 2 and replicas not in (None, len(begin))
-    ):
-        expected = (replicas or "replicas", model.n_params)
-        raise ShapeError("start", f"({model.n_params},) or {expected}", begin.shape)
-    if not np.isfinite(begin).all():
-        raise DataError("start is not finite: NaN or infinity is no place to start.")
-    return begin
+@dataclass
+class _Run:
+    """What is kept of a run, and why it ended early if it did."""
 
+    n_steps: int
+    every: int
+    patience: float
+    kept: list[tuple[int, Array]]
+    began: float = field(default_factory=clock.monotonic)
+    refusal: str | None = None
+    interrupt: KeyboardInterrupt | None = None
 
-def _steps(
-    optimizer: Optimizer,
-    params: Array,
-    n_steps: int,
-    every: int,
-    rng: np.random.Generator,
-) -> Iterator[tuple[int, Array]]:
-    """Yield (step, params) for the steps to keep."""
-    for step in range(1, n_steps + 1):
-        # a diverging replica is told by its infinities, not by warnings
-        with np.errstate(all="ignore"):
-            params = optimizer.step(params, rng)
-        if step % every == 0 or step == n_steps:
-            yield step, params
+    @property
+    def last(self) -> int:
+        """The last step that is kept."""
+        return self.kept[-1][0]
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether something ended it before its last step."""
+        return self.refusal is not None or self.interrupt is not None
+
+    def follow(self, iterates: Iterator[tuple[int, Array]], report: Report) -> None:
+        """Keep the iterates that are asked for, until the end or an end before it."""
+        try:
+            for step, params in iterates:
+                if step % self.every == 0 or step == self.n_steps:
+                    self.kept.append((step, params))
+                report(f"step {step} of {self.n_steps}")
+                self.refusal = overrun(step, self.n_steps, self.began, self.patience)
+                if self.refusal is not None:
+                    return
+        except KeyboardInterrupt as interrupt:
+            self.interrupt = interrupt
+        finally:
+            report("")
 
 
 def _divergence(
-    optimizer: Optimizer, start: Array, step: int, before: int, params: Array
+    optimizer: Optimizer, start: Array, step: int, params: Array
 ) -> DivergenceError:
     here = optimizer.model.linearize(np.atleast_2d(start)[0])
     return DivergenceError(
-        f"{optimizer!r} left the finite numbers between steps {before} and {step}. "
-        "Gradient descent needs learning_rate < 2/lambda_max = "
+        f"{optimizer!r} left the finite numbers after step {step}. Gradient descent "
+        "needs learning_rate < 2/lambda_max = "
         f"{2.0 / here.hessian_eigenvalues[0]:.3g} at the start, and noise or small "
         "batches need less. Use a smaller learning_rate.",
-        before,
+        step,
         params,
     )
-
-
-def _largest_residual(model: Model, params: Array) -> float:
-    rows = np.atleast_2d(params)
-    return max(float(np.abs(model.residual(row)).max()) for row in rows)
 
 
 def _details(

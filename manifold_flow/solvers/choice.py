@@ -20,6 +20,7 @@ from manifold_flow.structure import ImplicitFlow, StructuredFlow
 __all__ = ["METHODS", "STRUCTURED", "Choice", "choose_method"]
 
 Array = NDArray[np.float64]
+Velocity = Callable[[Array], Array]
 
 METHODS: Mapping[str, type[ode.OdeSolver]] = MappingProxyType(
     {
@@ -74,6 +75,10 @@ class Choice:
     def hovers(self) -> bool:
         """Whether the solver may stay above the threshold of stationarity."""
         return self.name in HOVERING
+
+    def velocity(self, plain: Velocity) -> Velocity:
+        """Return the velocity to integrate: that of the flow where there is one."""
+        return plain if self.flow is None else self.flow.velocity
 
     @property
     def label(self) -> str:

@@ -55,7 +55,8 @@ class Edge:
 
     def margin(self, seen: Observation) -> float:
         """Return the smaller of the two margins."""
-        return min(seen.rank_margin, seen.sigma_max / self.start.sigma_max)
+        first = self.start.sigma_max
+        return min(seen.rank_margin, seen.sigma_max / first) if first > 0.0 else 0.0
 
     def is_near(self, seen: Observation) -> bool:
         """Whether a point seen from beside M may be past the edge."""

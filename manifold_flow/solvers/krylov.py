@@ -30,7 +30,9 @@ TOLERANCE, MAX_ITERATIONS = 1e-2, 200
 POWER_ITERATIONS = 12
 
 
-def observation(here: Linearization, sharpness: Sharpness) -> Observation:
+def observation(
+    here: Linearization, sharpness: Sharpness, steepness: Array
+) -> Observation:
     """Return what the loop looks at in one point.
 
     Parameters
@@ -39,16 +41,17 @@ def observation(here: Linearization, sharpness: Sharpness) -> Observation:
         The model seen from the point.
     sharpness : Sharpness
         S.
+    steepness : array, shape (p,)
+        The vector whose tangent part vanishes where the flow rests.
 
     Returns
     -------
     Observation
     """
-    gradient = sharpness.gradient(here)
     return Observation(
         sharpness=sharpness.value(here),
-        gradient_norm=float(np.linalg.norm(here.tangent_part(gradient))),
-        full_gradient_norm=float(np.linalg.norm(gradient)),
+        gradient_norm=float(np.linalg.norm(here.tangent_part(steepness))),
+        full_gradient_norm=float(np.linalg.norm(steepness)),
         residual=float(np.abs(here.residual).max()),
         sigma_min=float(here.singular_values[-1]),
         sigma_max=float(here.singular_values[0]),
@@ -88,10 +91,8 @@ class KrylovFlow(ImplicitFlow):
         return velocity - pull * here.normal_solve(here.residual) if pull else velocity
 
     def observe(self, point: Array) -> Observation:
-        return observation(self._at(point), self.sharpness)
-
-    def violation(self, point: Array) -> float:
-        return float(np.abs(self._at(point).residual).max())
+        here = self._at(point)
+        return observation(here, self.sharpness, self.sharpness.gradient(here))
 
     def settled(self, point: Array) -> None:
         return None  # the manifold's own projection costs no more

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from manifold_flow.solvers.edge import BREAKDOWN, Edge
 from manifold_flow.solvers.path import Constraint, Limits, Observation, Path
 from manifold_flow.solvers.progress import Report
-from manifold_flow.solvers.stationarity import Floor, Stationarity
+from manifold_flow.solvers.stationarity import Floor, Goal
 from manifold_flow.solvers.status import Status
 from manifold_flow.solvers.stepper import Stepper
 from manifold_flow.solvers.threads import small_problem_on_one_thread
@@ -37,27 +37,30 @@ def follow(  # noqa: PLR0913  # all but two are given by name
     method: Callable[..., ode.OdeSolver],
     limits: Limits,
     constraint: Constraint,
+    goal: Goal,
     hovers: bool = False,
     keep_steps: bool = False,
     callback: Callable[[float, Array], object] | None = None,
     report: Report = lambda text: None,
 ) -> Path:
-    """Follow an autonomous velocity from a point of a manifold.
+    """Follow an autonomous velocity from a point.
 
     Parameters
     ----------
     velocity : callable
         ``point (p,) -> (p,)``.
     start : array, shape (p,)
-        Point on M, at time 0.
+        Where the path is at time 0.
     times : array, shape (T,), or None
-        Increasing times to return; None means to stationarity.
+        Increasing times to return; None means to the goal.
     method : OdeSolver subclass
         The stepper, or what makes one.
     limits : Limits
         Tolerances and budgets.
     constraint : Constraint
         Observation and projection.
+    goal : Goal
+        Where the path ends.
     hovers : bool
         Whether the stepper hovers above the threshold of stationarity.
     keep_steps : bool
@@ -72,10 +75,10 @@ def follow(  # noqa: PLR0913  # all but two are given by name
     Path
         Complete or partial; never raises for what happens on the way.
     """
-    path = Path()
     began = clock.monotonic()
-    run = _Run(velocity, start, times, method, limits, constraint, path)
+    run = _Run(velocity, start, times, method, limits, constraint, goal)
     run.floor.hovers = hovers
+    path = run.path
     with small_problem_on_one_thread(start.size), warnings.catch_warnings():
         # LSODA warns and fails; the failure is met below, with its time and margin
         warnings.filterwarnings("ignore", "lsoda: ", UserWarning)
@@ -89,7 +92,7 @@ def follow(  # noqa: PLR0913  # all but two are given by name
                 if _out_of_time(limits, began):
                     path.end(
                         Status.OUT_OF_BUDGET,
-                        f"time_limit={limits.time_limit} s passed at slow time "
+                        f"time_limit={limits.time_limit} s passed at time "
                         f"{time:.6g} with gradient norm {seen.gradient_norm:.3g}",
                     )
                     break
@@ -117,16 +120,20 @@ class _Run:
         method: Callable[..., ode.OdeSolver],
         limits: Limits,
         constraint: Constraint,
-        path: Path,
+        goal: Goal,
     ) -> None:
-        self.limits, self.constraint, self.path = limits, constraint, path
-        self.times = times
+        self.limits, self.constraint, self.goal = limits, constraint, goal
+        self.path, self.times = Path(), times
         self.pending = [] if times is None else list(times)
         self.time, self.point = 0.0, start
         self.seen = constraint.observe(start)
         self.edge = Edge(constraint, self.seen)
-        self.stationarity = Stationarity(self.seen, limits.gtol)
-        self.floor = Floor(self.seen, limits.rtol, hovers=False)
+        self.floor = Floor(
+            self.seen,
+            limits.rtol,
+            hovers=False,
+            descends=constraint.descends,
+        )
         bound = np.inf if times is None else float(times[-1])
         self.stepper = Stepper(
             velocity, start, bound, method, limits, constraint.project
@@ -148,7 +155,7 @@ class _Run:
                 self.path.end(Status.RANK_LOSS, self.edge.blocked(self.seen, step))
                 return
             self._keep_requested(solver)
-            if self.pending and self.stationarity.is_at_rest(self.seen):
+            if self.pending and self.goal.is_at_rest(self.seen):
                 self._rest()
             yield self.time, self.point, self.seen
             if self._arrived():
@@ -159,7 +166,7 @@ class _Run:
                 self.stepper.restart_on_manifold()
         self.path.end(
             Status.OUT_OF_BUDGET,
-            f"max_steps={self.limits.max_steps} reached at slow time {self.time:.6g} "
+            f"max_steps={self.limits.max_steps} reached at time {self.time:.6g} "
             f"with gradient norm {self.seen.gradient_norm:.3g}",
         )
 
@@ -171,8 +178,8 @@ class _Run:
         self.path.cause = error
         self.path.end(
             Status.FAILED,
-            f"the flow is undefined just after slow time {self.time:.6g} (rank "
-            f"margin {self.seen.rank_margin:.1e}): {error}",
+            f"the flow is undefined just after time {self.time:.6g} (rank margin "
+            f"{self.seen.rank_margin:.1e}): {error}",
         )
 
     def keep_last(self) -> None:
@@ -204,14 +211,22 @@ class _Run:
     def _is_stationary(self) -> bool:
         if self.times is not None:
             return False
-        if not self.stationarity.holds(self.seen):
+        if (verdict := self.goal.verdict(self.seen)) is None:
             return False
         if self.time > 0.0 and self.edge.is_past(self.point):
             # only on M is it seen that the gradient vanishes because J does
             self.path.end(Status.RANK_LOSS, self.edge.reached(self.seen))
         else:
-            self.path.end(Status.STATIONARY, self.stationarity.words(self.seen))
+            self._settle(*verdict)
         return True
+
+    def _settle(self, status: Status, message: str) -> None:
+        """End at the limit of the path, where it has one."""
+        if status.success:
+            self.path.drift = max(self.path.drift, self.seen.residual)
+            self.path.forget_last(self.time)
+            self.point = self.goal.settle(self.point)
+        self.path.end(status, message)
 
     def _rest(self) -> None:
         """Keep this point at all times that are still asked for."""
@@ -233,7 +248,7 @@ class _Run:
         self.seen = self.constraint.observe(solver.y)
         self.time, self.point = solver.t, solver.y.copy()
         self.path.n_steps += 1
-        self.path.drift = max(self.path.drift, self.seen.residual)
+        self.path.drift = max(self.path.drift, self.constraint.drift(self.seen))
 
     def _keep_requested(
         self, solver: ode.OdeSolver, until: float | None = None
@@ -245,7 +260,8 @@ class _Run:
         while self.pending and self.pending[0] <= until:
             time = self.pending.pop(0)
             point = solver.y if time == solver.t else between(time)
-            self.path.drift = max(self.path.drift, self.constraint.violation(point))
+            drift = self.constraint.drift(self.constraint.observe(point))
+            self.path.drift = max(self.path.drift, drift)
             self.path.keep(time, point, self.constraint)
 
 
@@ -260,6 +276,12 @@ def _progress_line(
 ) -> str:
     goal = "" if times is None else f" of {times[-1]:.4g}"
     return (
-        f"slow time {time:.4g}{goal}, step {steps}, sharpness {seen.sharpness:.8g}, "
+        f"time {time:.4g}{goal}, step {steps}, {_objective(seen)}, "
         f"gradient {seen.gradient_norm:.2e}"
     )
+
+
+def _objective(seen: Observation) -> str:
+    if seen.loss is None:
+        return f"sharpness {seen.sharpness:.8g}"
+    return f"loss {seen.loss:.6g}"

@@ -24,8 +24,6 @@ class Constraint:
     ----------
     observe : callable
         ``point -> Observation``.
-    violation : callable
-        ``point -> max |r_i|``, cheaper than an observation.
     project : callable
         ``point -> point`` on M.
     max_drift : float
@@ -34,13 +32,24 @@ class Constraint:
     min_rank_margin : float
         σ_min/σ_max of the Jacobian, or σ_max relative to the start, at which the smooth
         part of M ends.
+    descends : bool
+        Whether the sharpness decreases along the path, by theorem.
     """
 
     observe: Callable[[Array], Observation]
-    violation: Callable[[Array], float]
     project: Callable[[Array], Array]
     max_drift: float
     min_rank_margin: float
+    descends: bool = True
+
+    @classmethod
+    def none(cls, observe: Callable[[Array], Observation]) -> Constraint:
+        """Return what leaves every point where it is and sees no edge."""
+        return cls(observe, lambda point: point, np.inf, 0.0)
+
+    def drift(self, seen: Observation) -> float:
+        """Return the residual that a projection has to take away."""
+        return seen.residual if np.isfinite(self.max_drift) else 0.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,12 @@ class Path:
         self.times.append(time)
         self.points.append(point)
         self.observations.append(constraint.observe(point))
+
+    def forget_last(self, time: float) -> None:
+        """Take the last point back if it is that of this time."""
+        if time in self.times[-1:]:
+            for kept in (self.times, self.points, self.observations):
+                kept.pop()
 
     def end(self, status: Status, message: str) -> None:
         """Say why the path ended."""

@@ -119,7 +119,7 @@ class Stepper:
         value = self.velocity(point)
         if not np.isfinite(value).all():
             raise NonFiniteError(
-                f"the velocity is not finite at slow time {time:.6g} "
+                f"the velocity is not finite at time {time:.6g} "
                 f"(|point| = {np.linalg.norm(point):.3g})"
             )
         return value

@@ -29,13 +29,19 @@ class Observation:
     sharpness : float
         S.
     gradient_norm : float
-        Norm of the Riemannian gradient of S.
+        Norm of the Riemannian gradient of S; of the velocity where it is no gradient.
     full_gradient_norm : float
-        Norm of the Euclidean gradient of S.
+        Norm of the same before its projection on the tangent space.
     residual : float
         max |r_i|.
     sigma_min, sigma_max : float
         Extreme singular values of the Jacobian.
+    loss : float or None
+        L, where a path has any; then the gradients are those of L.
+    distance : float
+        |r|/σ_min, a bound on the distance to M near it, relative to the size of θ.
+    residual_scale : float
+        What rounding of a residual is relative to.
     """
 
     sharpness: float
@@ -44,6 +50,14 @@ class Observation:
     residual: float
     sigma_min: float
     sigma_max: float
+    loss: float | None = None
+    distance: float = 0.0
+    residual_scale: float = 1.0
+
+    @property
+    def objective(self) -> float:
+        """What falls along the path: the loss, or on M the sharpness."""
+        return self.sharpness if self.loss is None else self.loss
 
     @property
     def rank_margin(self) -> float:
@@ -128,10 +142,6 @@ class ImplicitFlow(ABC):
     @abstractmethod
     def observe(self, point: Array) -> Observation:
         """Return what the loop looks at; cheap right after a step that ended here."""
-
-    @abstractmethod
-    def violation(self, point: Array) -> float:
-        """Return max |r_i|."""
 
     @abstractmethod
     def settled(self, point: Array) -> Array | None:

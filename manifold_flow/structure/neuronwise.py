@@ -53,9 +53,6 @@ class NeuronwiseFlow(Evaluating):
             sigma_max=float(values[0]),
         )
 
-    def violation(self, point: Array) -> float:
-        return float(np.abs(self.at(point).residual).max())
-
     def settled(self, point: Array) -> Array | None:
         neurons = self.neurons
         for _ in range(SETTLING_STEPS):

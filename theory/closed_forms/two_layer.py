@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import sympy
@@ -12,6 +13,7 @@ from theory.activations import Z
 __all__ = ["collapsed_point", "least_trace", "output_of_multiplier", "stationary_point"]
 
 
+@cache  # SymPy solves for seconds
 def _inverse(increasing: sympy.Expr, value: Any) -> sympy.Expr:
     """Return the real root of an increasing function of z minus a value."""
     equation = increasing - sympy.sympify(value)

@@ -199,13 +199,13 @@ def dependent_inputs(_: Instance) -> Findings:
     yield Number("y_2 if all neurons were equal", shared)
     yield Measurement("its distance from y_2", abs(second - shared), 2.0, ">=")
     start = SmallNetwork(model, limit.manifold.random_point(rng=0))
-    ends = [np.sort(start.follow(gtol=gtol).end) for gtol in (1e-4, 1e-6, 1e-10)]
+    ends = [np.sort(end) for end in start.ends()]
     distance = np.abs(ends[-1] - np.sort(clusters)).max()
     yield Measurement("distance from 1.459, -0.0196 (3x)", distance, 1e-3)
     z = inputs * clusters
     closed = 2.0 * float((inputs**2 * phi.derivative(z, 1) ** 2).sum())
     yield Number("F of the clusters", closed)
-    off = abs(limit.trace(start.follow().end) / closed - 1)
+    off = abs(limit.trace(ends[-1]) / closed - 1)
     yield Measurement("relative deviation of F at the end", off, 1e-6)
     coarse, fine = (float(np.abs(end - ends[-1]).max()) for end in ends[:2])
     yield Refinement("end point, gtol / 100", coarse, fine, factor=100.0)
@@ -226,7 +226,7 @@ def more_samples_than_features(_: Instance) -> Findings:
     minima = []
     for seed in (0, 3):
         start = SmallNetwork(base.model, base.manifold.random_point(rng=seed))
-        coarse, fine, end = (start.follow(gtol=g).end for g in (1e-4, 1e-6, 1e-10))
+        coarse, fine, end = start.ends()
         first, second = (float(np.linalg.norm(p - end)) for p in (coarse, fine))
         yield Refinement(f"end of start {seed}, gtol / 100", first, second, 100.0)
         yield from _local_minimum(SmallNetwork(base.model, end), f"start {seed}")

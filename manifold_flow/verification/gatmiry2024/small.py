@@ -101,6 +101,14 @@ class SmallNetwork:
         flow = LimitingFlow(self.manifold, HessianTrace())
         return integrate(flow, self.point, times, gtol=gtol, progress=False)
 
+    def ends(self) -> list[Array]:
+        """Return where the flow is within gtol = 1e-4, 1e-6 and 1e-10, on one path."""
+        ends, here = [], self
+        for gtol in (1e-4, 1e-6, 1e-10):
+            ends.append(here.follow(gtol=gtol).end)
+            here = SmallNetwork(self.model, ends[-1])
+        return ends
+
 
 def collapses(text: str, network: SmallNetwork) -> Control:
     """Return the control that the flow does end at the flattest point.

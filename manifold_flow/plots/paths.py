@@ -1,83 +1,28 @@
-"""Arrays in, Axes out; the only file that imports matplotlib.
-
-Colours are those of Okabe and Ito, told apart with any colour vision.
-"""
+"""One path, its gap above the minimum, and an ensemble around it."""
 
 from __future__ import annotations
 
-import base64
-import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
+
+from manifold_flow.plots.style import BLUE, GREEN, GREY, VERMILION, marker, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from manifold_flow.trajectory import Trajectory
 
-__all__ = [
-    "new_axes",
-    "plot_ensemble",
-    "plot_features",
-    "plot_gap",
-    "plot_path",
-    "plot_singular_values",
-    "png_base64",
-]
+__all__ = ["plot_ensemble", "plot_gap", "plot_path"]
 
 Array = NDArray[np.float64]
-
-BLUE, ORANGE, GREEN, VERMILION, GREY = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#7F7F7F",
-)
-#: keys are Any because matplotlib types them as one long Literal
-STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "figure.dpi": 110,
-}
-
-
-def new_axes(size: tuple[float, float] = (6.4, 4.2)) -> Axes:
-    """Return axes on a figure of their own, outside pyplot's global list.
-
-    Parameters
-    ----------
-    size : (float, float)
-        Width and height in inches.
-
-    Returns
-    -------
-    matplotlib Axes
-        Empty axes in the project's style.
-    """
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        return figure.add_subplot()
-
-
-def png_base64(axes: Axes) -> str:
-    """Return the figure of some axes as a base64 PNG for a self-contained page."""
-    buffer = io.BytesIO()
-    axes.figure.figure.savefig(buffer, format="png", dpi=144)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def plot_path(path: Trajectory, *, ax: Axes | None = None) -> Axes:
     """Draw sharpness (left axis) and gradient norm (right, logarithmic).
+
+    Along a gradient flow the left axis is the loss, logarithmic too.
 
     Parameters
     ----------
@@ -89,7 +34,7 @@ def plot_path(path: Trajectory, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib Axes
-        The axes of the sharpness.
+        The axes of the sharpness, or of the loss.
     """
     ax = new_axes() if ax is None else ax
     if path.sharpness is None or path.gradient_norm is None:
@@ -97,19 +42,22 @@ def plot_path(path: Trajectory, *, ax: Axes | None = None) -> Axes:
         ax.semilogy(path.times, path.residual, color=BLUE)
         ax.set(xlabel="slow time", ylabel="largest |residual| over the replicas")
         return ax
-    ax.plot(path.times, path.sharpness, color=BLUE, marker=_marker(path.times))
-    ax.set(xlabel="slow time", ylabel="sharpness")
+    if path.loss is None:
+        times, gradients = path.times, path.gradient_norm
+        ax.plot(times, path.sharpness, color=BLUE, marker=marker(times))
+        ax.set(xlabel="slow time", ylabel="sharpness")
+        gradient = "norm of the Riemannian gradient"
+    else:
+        # its limit is not where the last step was, but a projection away
+        landed = path.status.name == "STATIONARY" and len(path) > 2
+        shown = slice(None, -1 if landed else None)
+        times, gradients = path.times[shown], path.gradient_norm[shown]
+        ax.semilogy(times, path.loss[shown], color=BLUE, marker=marker(times))
+        ax.set(xlabel=r"time  $\eta k$", ylabel="loss")
+        gradient = "norm of the loss gradient"
     ax.yaxis.label.set_color(BLUE)
     right = ax.twinx()
-    right.semilogy(
-        path.times,
-        path.gradient_norm,
-        color=VERMILION,
-        ls="--",
-        marker=_marker(path.times),
-    )
-    right.set_ylabel("norm of the Riemannian gradient", color=VERMILION)
-    right.grid(False)
+    _draw_gradient(times, gradients, gradient, right)
     title = path.status.value.split(":")[0]
     if len(path.times) == 2:
         # a straight line would be taken for the path
@@ -118,6 +66,12 @@ def plot_path(path: Trajectory, *, ax: Axes | None = None) -> Axes:
         title += " (start and end only; keep_steps=True keeps the way)"
     ax.set_title(title)
     return ax
+
+
+def _draw_gradient(times: Array, norms: Array, label: str, right: Axes) -> None:
+    right.semilogy(times, norms, color=VERMILION, ls="--", marker=marker(times))
+    right.set_ylabel(label, color=VERMILION)
+    right.grid(False)
 
 
 def plot_gap(
@@ -193,84 +147,6 @@ def plot_gap(
     return ax
 
 
-def plot_features(
-    times: Array, features: Array, limit: Array | None = None, *, ax: Axes | None = None
-) -> Axes:
-    """Draw every neuron's preactivations collapsing on one value a sample.
-
-    Parameters
-    ----------
-    times : array, shape (T,)
-        Slow time.
-    features : array, shape (T, n, m)
-        Preactivations z_ij.
-    limit : array, shape (n,), optional
-        φ⁻¹(y_i/m), marked at the right edge.
-    ax : matplotlib Axes, optional
-        Where to draw.
-
-    Returns
-    -------
-    matplotlib Axes
-        With a logarithmic time axis.
-    """
-    ax = new_axes() if ax is None else ax
-    samples = features.shape[1]
-    colours = matplotlib.colormaps["cividis"](np.linspace(0.0, 0.92, samples))
-    order = np.argsort(features[-1].mean(axis=1))
-    for rank, sample in enumerate(order):
-        ax.plot(times, features[:, sample], color=colours[rank], lw=0.6, alpha=0.55)
-        if limit is not None:
-            ax.plot(
-                times[-1], limit[sample], "o", color=colours[rank], ms=5, mec="white"
-            )
-    # neurons separate within the first thousandth of the run: decades, not seconds
-    ax.set(
-        xscale="log",
-        xlim=(1e-6 * times[-1], 2.0 * times[-1]),
-        xlabel="slow time",
-        ylabel=r"preactivations  $z_{ij} = x_i^\top \theta_j$",
-    )
-    if limit is not None:
-        ax.plot([], [], "o", color=GREY, label=r"$\varphi^{-1}(y_i/m)$")
-        ax.legend(loc="upper right")
-    return ax
-
-
-def plot_singular_values(
-    times: Array, values: Array, *, ax: Axes | None = None
-) -> Axes:
-    """Draw the singular values of the feature matrix against slow time.
-
-    The grey line is where rounding of the largest one hides all others.
-
-    Parameters
-    ----------
-    times : array, shape (T,)
-        Slow time.
-    values : array, shape (T, k)
-        Singular values, descending.
-    ax : matplotlib Axes, optional
-        Where to draw.
-
-    Returns
-    -------
-    matplotlib Axes
-        With a logarithmic vertical axis.
-    """
-    ax = new_axes() if ax is None else ax
-    ax.semilogy(times, values[:, 0], color=BLUE, lw=2, label="first")
-    rest = np.maximum(values[:, 1:], 1e-17)
-    lines = ax.semilogy(times, rest, color=ORANGE, lw=0.9, alpha=0.8)
-    if lines:
-        lines[0].set_label("all others")
-    rounding = np.finfo(float).eps * float(values.max())
-    ax.axhline(rounding, color=GREY, ls=":", label="rounding")
-    ax.set(xlabel="slow time", ylabel=r"singular values of  $\varphi(Z)$")
-    ax.legend()
-    return ax
-
-
 def plot_ensemble(
     flow_times: Array,
     flow_values: Array,
@@ -308,7 +184,7 @@ def plot_ensemble(
     half = 1.96 * values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
     ax.plot(flow_times, flow_values, color=BLUE, lw=2, label="limiting flow")
     ax.fill_between(times, mean - half, mean + half, color=VERMILION, alpha=0.3, lw=0)
-    ax.plot(times, mean, color=VERMILION, ls="--", marker=_marker(times), label=label)
+    ax.plot(times, mean, color=VERMILION, ls="--", marker=marker(times), label=label)
     ax.set(
         xlabel=r"slow time  $\eta^2 k$", ylabel=r"sharpness  $\mathrm{Tr}\,\nabla^2 L$"
     )
@@ -326,7 +202,3 @@ def plot_ensemble(
         inset.tick_params(labelsize="small")
     ax.legend(loc="upper right")
     return ax
-
-
-def _marker(times: Array) -> str | None:
-    return "o" if len(times) <= 30 else None

@@ -1,0 +1,140 @@
+"""From measured numbers to a verdict, and the sentence that says why.
+
+The claim is asymptotic: the error goes to 0, in proportion to the learning rate.  So
+no error at a single learning rate decides anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from manifold_flow.comparison.statistics import NORMAL_95, Estimate, Order
+from theory.statement import Verdict
+
+__all__ = ["Evidence", "judge"]
+
+#: a fitted order in this interval is the first order of the theorem
+FIRST_ORDER = (0.7, 1.3)
+#: of an order's interval: wider ones do not tell order 1 from order 0 or 2
+RESOLVED = 0.3
+#: what Richardson's value may keep of the last error, and a rate of the predicted one
+LEFT_OF_ERROR, LEFT_OF_RATE = 0.2, 0.05
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The numbers that a verdict rests on.
+
+    Attributes
+    ----------
+    order : Order
+        Of the weak errors.
+    last_error : Estimate
+        At the smallest learning rate.
+    richardson : Estimate
+        The error extrapolated to learning rate 0.
+    predicted : float
+        Rate of the flow; 0 where it says that nothing moves.
+    measured : Estimate
+        Rate of the ensembles, extrapolated to learning rate 0.
+    drift : float
+        How far the extrapolated rate moved at the last refinement.
+    replicas : int
+        Number of replicas.
+    """
+
+    order: Order
+    last_error: Estimate
+    richardson: Estimate
+    predicted: float
+    measured: Estimate
+    drift: float
+    replicas: int
+
+    @property
+    def tolerance(self) -> float:
+        """Of Richardson's value: 3 s.e. or a fifth of the last error."""
+        noise = 3.0 * self.richardson.standard_error
+        return max(noise, LEFT_OF_ERROR * abs(self.last_error.value))
+
+    @property
+    def error_vanishes(self) -> bool:
+        """Whether Richardson's value is 0 within its tolerance; at rest, any order."""
+        if self.predicted == 0.0:
+            return self.order.interval[0] >= FIRST_ORDER[0]
+        return abs(self.richardson.value) <= self.tolerance
+
+    @property
+    def order_is_first(self) -> bool:
+        """Whether the order's interval meets [0.7, 1.3]; any faster one, for rest."""
+        low, high = self.order.interval
+        at_rest = self.predicted == 0.0
+        return high >= FIRST_ORDER[0] and (at_rest or low <= FIRST_ORDER[1])
+
+    @property
+    def rate_noise(self) -> float:
+        """Half the 95 % interval of the measured rate."""
+        return NORMAL_95 * self.measured.standard_error
+
+    @property
+    def rate_agrees(self) -> bool:
+        """Whether the measured rate's interval, plus 5 %, holds the predicted one."""
+        if self.predicted == 0.0:  # no rate to take 5 % of; Richardson's value decides
+            return self.error_vanishes
+        away = abs(self.measured.value - self.predicted)
+        return away <= self.rate_noise + LEFT_OF_RATE * abs(self.predicted)
+
+    @property
+    def rate_is_refuted(self) -> bool:
+        """Whether the rates differ by more than noise, 5 % and what still moves."""
+        if self.predicted == 0.0:
+            return abs(self.measured.value) > self.rate_noise + self.drift
+        away = abs(self.measured.value - self.predicted)
+        allowed = LEFT_OF_RATE * abs(self.predicted)
+        return away > self.rate_noise + allowed + self.drift
+
+    @property
+    def replicas_needed(self) -> int:
+        """How many replicas would resolve order and rate, no fewer than there are."""
+        wanted = [self.order.half_width / RESOLVED]
+        if self.predicted != 0.0:
+            wanted.append(self.rate_noise / (LEFT_OF_RATE * abs(self.predicted)))
+        return ceil(self.replicas * max(1.0, *wanted) ** 2)
+
+
+def judge(found: Evidence) -> tuple[Verdict, str]:
+    """Return the verdict and its reason.
+
+    Parameters
+    ----------
+    found : Evidence
+        The numbers.
+
+    Returns
+    -------
+    (Verdict, str)
+        ``VIOLATED`` only if Richardson's value is beyond its tolerance and the measured
+        rate excludes the predicted one beyond noise, 5 % and its own drift.
+    """
+    rates = f"measured rate {found.measured}, predicted {found.predicted:.4g}"
+    limit = (
+        f"error extrapolated to learning rate 0 {found.richardson}, tolerance "
+        f"{found.tolerance:.2g}"
+    )
+    if not found.error_vanishes and found.rate_is_refuted:
+        return Verdict.VIOLATED, f"the error does not go to 0: {limit}; {rates}"
+    if found.replicas_needed > found.replicas:
+        return Verdict.NOT_REACHED, (
+            f"Monte-Carlo noise hides the order, {found.order}, or the rate: {rates}. "
+            f"About {found.replicas_needed} replicas would resolve them, or larger "
+            "learning rates, whose error is larger"
+        )
+    if found.error_vanishes and found.order_is_first and found.rate_agrees:
+        return Verdict.HOLDS, (
+            f"the error vanishes with order {found.order}; {limit}; {rates}"
+        )
+    return Verdict.UNDECIDED, (
+        f"the order is {found.order}; {limit}; {rates}: at these learning rates the "
+        "error is not yet in proportion to them. Use smaller ones"
+    )
