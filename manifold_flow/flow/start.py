@@ -53,9 +53,8 @@ def regular_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
     if violation > tolerance:
         raise OffManifoldError(violation, tolerance)
     if here.rank_margin < REGULAR_MARGIN:
-        here.multipliers(
-            np.zeros(reduction.model.n_params)
-        )  # raises, naming rows, where rank < n
+        # raises, naming rows, where rank < n
+        here.multipliers(np.zeros(reduction.model.n_params))
         raise RankDeficientJacobianError(
             f"the start is {RegularPoint.of(here)}: a flow needs a regular "
             "point of the zero-loss set. Start elsewhere.",
