@@ -87,7 +87,7 @@ def as_finite(name: str, value: ArrayLike, ndim: int) -> Array:
     return array
 
 
-def refuse_too_large(what: str, *shape: int) -> None:
+def refuse_too_large(what: str, *shape: int, most: int = MAX_ENTRIES) -> None:
     """Raise before an array is allocated that no computation here could use.
 
     Parameters
@@ -96,15 +96,17 @@ def refuse_too_large(what: str, *shape: int) -> None:
         What the array would hold, for the message.
     *shape : int
         Its shape.
+    most : int
+        Entries that are allowed, by default 2e8 (1.6 GB).
 
     Raises
     ------
     DataError
-        If it has more than 2e8 entries (1.6 GB).
+        If it has more.
     """
-    if math.prod(shape) > MAX_ENTRIES:
+    if math.prod(shape) > most:
         sizes = " x ".join(reprlib.repr(size) for size in shape)
         raise DataError(
-            f"{what} would take {sizes} numbers; more than {MAX_ENTRIES:.0e} are "
+            f"{what} would take {sizes} numbers; more than {most:.0e} are "
             "refused before memory is allocated for them. Use smaller sizes."
         )

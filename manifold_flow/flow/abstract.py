@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from manifold_flow.linearization import Linearization
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.sharpness import Sharpness
+from manifold_flow.structure import ImplicitFlow, StructuredFlow
 
 __all__ = ["Flow"]
 
@@ -65,6 +66,14 @@ class Flow(ABC):
 
         For a gradient flow it is ∇S, whatever the rate.
         """
+
+    def structured(self) -> StructuredFlow | None:
+        """Return the flow in its model's own structure, for the fast solvers."""
+        return None
+
+    def implicit(self) -> ImplicitFlow | None:
+        """Return the flow with Newton matrices by Hessian-vector products."""
+        return None
 
     @abstractmethod
     def on(self, manifold: ZeroLossManifold) -> Flow:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_finite
+from manifold_flow.errors import ManifoldFlowError
 from manifold_flow.flow.abstract import Flow
 from manifold_flow.flow.start import regular_start
 from manifold_flow.linearization import REGULAR_MARGIN
+from manifold_flow.manifold import ZeroLossManifold
+from manifold_flow.solvers.choice import Choice
+from manifold_flow.solvers.krylov import observation
 from manifold_flow.solvers.path import Constraint, Limits, Observation
 from manifold_flow.solvers.stationarity import Arrival, Goal, Stationarity
+from manifold_flow.structure import ImplicitFlow
 
 __all__ = ["checked_start", "constrain", "goal_of"]
 
@@ -20,6 +27,8 @@ Array = NDArray[np.float64]
 #: √rtol |θ|: both maps are P_T on M to first order, so their ends differ by the
 #: square of it, 1e-4 rtol |θ| times |θ| |D²r|/σ_min(J) (theory notes §2.2)
 REACH = 1e-2
+#: a drift that is never reached
+HUGE = float(np.finfo(float).max)
 
 
 def checked_start(flow: Flow, start: ArrayLike) -> Array:
@@ -51,13 +60,15 @@ def checked_start(flow: Flow, start: ArrayLike) -> Array:
     return point
 
 
-def constrain(flow: Flow, start: Array) -> Constraint:
+def constrain(flow: Flow, choice: Choice, start: Array) -> Constraint:
     """Return what the loop observes, and what it projects.
 
     Parameters
     ----------
     flow : Flow
         What is followed.
+    choice : Choice
+        How: its flow, where the model declares one, sees and projects faster.
     start : array, shape (p,)
         Where from.
 
@@ -67,26 +78,30 @@ def constrain(flow: Flow, start: Array) -> Constraint:
         Without effect if the flow is free.
     """
     manifold = flow.manifold
-
-    def observe(point: Array) -> Observation:
-        here = manifold.linearize(point)
-        gradient = flow.steepness(here)
-        return Observation(
-            sharpness=flow.sharpness.value(here),
-            gradient_norm=float(np.linalg.norm(here.tangent_part(gradient))),
-            full_gradient_norm=float(np.linalg.norm(gradient)),
-            residual=float(np.abs(here.residual).max()),
-            sigma_min=float(here.singular_values[-1]),
-            sigma_max=float(here.singular_values[0]),
-        )
-
     if flow.free:
         size = float(np.linalg.norm(start))
         return Constraint.none(lambda point: _seen_off_manifold(flow, point, size))
-    drift = 1e4 * manifold.tolerance(start)
-    return Constraint(
-        observe, manifold.projection, drift, REGULAR_MARGIN, flow.descends
-    )
+
+    def observe(point: Array) -> Observation:
+        here = manifold.linearize(point)
+        return observation(here, flow.sharpness, flow.steepness(here))
+
+    look, project = observe, manifold.projection
+    if choice.flow is not None:
+        look = choice.flow.observe
+        project = partial(_settled, choice.flow, manifold)
+    # a solver that keeps to M by itself would only lose its memory in a restart
+    drift = HUGE if choice.attracts else 1e4 * manifold.tolerance(start)
+    return Constraint(look, project, drift, REGULAR_MARGIN, flow.descends)
+
+
+def _settled(flow: ImplicitFlow, manifold: ZeroLossManifold, point: Array) -> Array:
+    """Project a point: fast from near M, with every guard from further away."""
+    try:
+        near = flow.settled(point)
+    except ManifoldFlowError:
+        near = None
+    return manifold.projection(point) if near is None else near
 
 
 def goal_of(flow: Flow, first: Observation, limits: Limits) -> Goal:

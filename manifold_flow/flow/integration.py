@@ -22,7 +22,7 @@ from manifold_flow.flow.constraint import checked_start, constrain, goal_of
 from manifold_flow.growth import Growth
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.solvers import loop
-from manifold_flow.solvers.choice import METHODS, choose_method
+from manifold_flow.solvers.choice import choose_method
 from manifold_flow.solvers.path import Limits, Path
 from manifold_flow.solvers.progress import Report, reporter
 from manifold_flow.trajectory import Status, Trajectory
@@ -72,8 +72,11 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     times : array, shape (T,), optional
         Times to return, increasing and not negative.  All of them are returned;
         only ``RANK_LOSS`` truncates.
-    method : {"auto", "RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA"}
-        SciPy's solver; "auto" says in the result what it chose and why.
+    method : str
+        "auto" says in the result what it chose and why.  SciPy's solvers by name
+        ("DOP853", "LSODA", ...); "ETDRK4" (exponential) and "StructuredBDF" for flows
+        that declare their structure, as those of two-layer networks; "KrylovBDF",
+        implicit by Hessian-vector products, for every limiting flow.
     rtol, atol : float
         Tolerances of the solver, relative and absolute (units of the parameters).
     gtol : float
@@ -134,27 +137,32 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     if reduction.model is not flow.manifold.model:
         inner = flow.on(ZeroLossManifold(reduction.model))
     begin = reduction.restrict(start)
-    name, reason = choose_method(method, begin.size)
+    choice = choose_method(
+        method, begin, rtol, structured=inner.structured, implicit=inner.implicit
+    )
 
     def lift(points: Array) -> Array:
         return reduction.lift(points, start)
 
     growth = Growth()
     growth.record(0.0, begin)
-    constraint = constrain(inner, begin)
+    constraint = constrain(inner, choice, begin)
     path = loop.follow(
-        inner.velocity,
+        choice.velocity(inner.velocity),
         begin,
         times=asked,
-        method=METHODS[name],
+        method=choice.solver,
         limits=limits,
         constraint=constraint,
         goal=goal_of(inner, constraint.observe(begin), limits),
+        hovers=choice.hovers,
         keep_steps=keep_steps,
         callback=_recorded(growth, callback and _guarded(callback, lift)),
         report=reporter(progress),
     )
-    details = _details(flow, name, reason, limits)
+    if choice.flow is not None:
+        path.n_evaluations = choice.flow.n_evaluations
+    details = _details(flow, choice.label, limits)
     # a free flow that is stationary has arrived
     at_rest = Status.SPURIOUS if flow.free else Status.STATIONARY
     if path.status is at_rest and (note := growth.note()):
@@ -214,14 +222,14 @@ def _check_limits(limits: Limits) -> None:
             positive(name, getattr(limits, name), "Or pass None.")
 
 
-def _details(flow: Flow, method: str, reason: str, limits: Limits) -> dict[str, Any]:
+def _details(flow: Flow, method: str, limits: Limits) -> dict[str, Any]:
     model = flow.manifold.model
     return {
         "mover": repr(flow),
         "model": repr(model),
         "loss": model.loss.formula,
         "clock": flow.clock,
-        "method": f"{method} ({reason})" if reason else method,
+        "method": method,
         "rtol": limits.rtol,
         "atol": limits.atol,
         "gtol": limits.gtol,

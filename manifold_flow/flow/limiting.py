@@ -14,6 +14,8 @@ from manifold_flow.flow.abstract import Flow
 from manifold_flow.linearization import Linearization
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.sharpness import Sharpness
+from manifold_flow.solvers.krylov import KrylovFlow
+from manifold_flow.structure import StructuredFlow
 
 __all__ = ["LimitingFlow"]
 
@@ -60,6 +62,16 @@ class LimitingFlow(Flow):
     @property
     def moves(self) -> bool:
         return self.rate > 0.0
+
+    def structured(self) -> StructuredFlow | None:
+        if not self.moves:
+            return None
+        return self.sharpness.structured(self.manifold.model, self.rate)
+
+    def implicit(self) -> KrylovFlow | None:
+        if not self.moves:
+            return None
+        return KrylovFlow(self.manifold, self.sharpness, self.rate)
 
     def steepness(self, here: Linearization) -> Array:
         return self.sharpness.gradient(here)

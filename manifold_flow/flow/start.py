@@ -6,9 +6,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_finite
-from manifold_flow.errors import OffManifoldError, RankDeficientJacobianError
-from manifold_flow.linearization import REGULAR_MARGIN
+from manifold_flow.errors import (
+    OffManifoldError,
+    RankDeficientJacobianError,
+    ShapeError,
+)
+from manifold_flow.linearization import REGULAR_MARGIN, RegularPoint
 from manifold_flow.manifold import ZeroLossManifold
+from manifold_flow.projection import residual_scale
 
 __all__ = ["regular_start"]
 
@@ -38,14 +43,20 @@ def regular_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
         If it is no regular point.
     """
     point = as_finite("start", start, 1).copy()
-    here = manifold.linearize(point)
-    violation, tolerance = float(np.abs(here.residual).max()), manifold.tolerance(point)
+    if point.shape != manifold.shape:
+        raise ShapeError("start", manifold.shape, point.shape)
+    # all that is looked at is the same in the smaller model
+    reduction = manifold.model.reduction()
+    here = reduction.model.linearize(reduction.restrict(point))
+    violation = float(np.abs(here.residual).max())
+    tolerance = 1e-10 * residual_scale(here, point)
     if violation > tolerance:
         raise OffManifoldError(violation, tolerance)
     if here.rank_margin < REGULAR_MARGIN:
-        here.multipliers(np.zeros_like(point))  # raises, naming rows, where rank < n
+        # raises, naming rows, where rank < n
+        here.multipliers(np.zeros(reduction.model.n_params))
         raise RankDeficientJacobianError(
-            f"the start is {manifold.regular_point(point)}: a flow needs a regular "
+            f"the start is {RegularPoint.of(here)}: a flow needs a regular "
             "point of the zero-loss set. Start elsewhere.",
             here.singular_values,
         )

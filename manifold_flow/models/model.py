@@ -13,6 +13,7 @@ from manifold_flow.arrays import as_real, refuse_too_large
 from manifold_flow.errors import DataError, ModelError, ShapeError
 from manifold_flow.linearization import DenseLinearization, Linearization
 from manifold_flow.loss import SquaredLoss
+from manifold_flow.structure import StructuredFlow
 
 __all__ = [
     "Indices",
@@ -24,6 +25,8 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+#: a few vectors of this size are all that a structured model ever holds
+MAX_PARAMS = 500_000_000
 Indices = NDArray[np.intp]
 
 
@@ -117,6 +120,15 @@ class Model(ABC):
     @abstractmethod
     def reduction(self) -> Reduction:
         """Return the smaller model on which the dynamics take place."""
+
+    def trace_flow(self, rate: float) -> StructuredFlow | None:
+        """Return the flow of rate · Tr ∇²L in the model's own structure, or None.
+
+        A model that knows coordinates in which this flow is nearly linear, or in which
+        its Newton matrices are nearly diagonal, declares them here; the fast solvers
+        are for such models.
+        """
+        return None
 
     @property
     def n_samples(self) -> int:
@@ -255,5 +267,5 @@ def over_parametrised(n_params: int, n_residuals: int) -> None:
             "the zero-loss set is no manifold of positive dimension. Use more "
             "parameters or fewer samples."
         )
-    refuse_too_large("the parameters", n_params)
+    refuse_too_large("the parameters", n_params, most=MAX_PARAMS)
     refuse_too_large("the Gram matrix", n_residuals, n_residuals)

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_flow.linearization import Linearization
+from manifold_flow.models.model import Model
+from manifold_flow.structure import StructuredFlow
 
 __all__ = ["Sharpness"]
 
@@ -32,6 +34,10 @@ class Sharpness(ABC):
     @abstractmethod
     def slope_change(self, linearization: Linearization, vector: Array) -> Array:
         """Return the derivative of A along v, shape (n, n)."""
+
+    def structured(self, model: Model, rate: float) -> StructuredFlow | None:
+        """Return the flow of rate · S in the model's own structure, if it has one."""
+        return None
 
     def gradient(self, linearization: Linearization) -> Array:
         """Return the Euclidean gradient ∇S = ∇⟨A, G⟩, shape (p,)."""

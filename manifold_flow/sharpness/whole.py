@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from manifold_flow.checks import representable
 from manifold_flow.errors import DataError, StabilityError
 from manifold_flow.linearization import Linearization
+from manifold_flow.models.model import Model
 from manifold_flow.sharpness.abstract import Sharpness
+from manifold_flow.structure import StructuredFlow
 
 __all__ = ["FiniteStepTrace", "HessianLogPseudoDeterminant", "HessianTrace"]
 
@@ -31,6 +33,9 @@ class HessianTrace(Sharpness):
 
     def slope_change(self, linearization: Linearization, vector: Array) -> Array:
         return np.zeros_like(linearization.gram)
+
+    def structured(self, model: Model, rate: float) -> StructuredFlow | None:
+        return model.trace_flow(rate)
 
 
 class HessianLogPseudoDeterminant(Sharpness):

@@ -28,19 +28,17 @@ __all__ = ["follow"]
 
 Array = NDArray[np.float64]
 
-#: solvers that hover above the threshold of stationarity, limited by stability
-EXPLICIT = (ode.RK23, ode.RK45, ode.DOP853)
-
 
 def follow(  # noqa: PLR0913  # all but two are given by name
     velocity: Callable[[Array], Array],
     start: Array,
     *,
     times: Array | None,
-    method: type[ode.OdeSolver],
+    method: Callable[..., ode.OdeSolver],
     limits: Limits,
     constraint: Constraint,
     goal: Goal,
+    hovers: bool = False,
     keep_steps: bool = False,
     callback: Callable[[float, Array], object] | None = None,
     report: Report = lambda text: None,
@@ -56,13 +54,15 @@ def follow(  # noqa: PLR0913  # all but two are given by name
     times : array, shape (T,), or None
         Increasing times to return; None means to the goal.
     method : OdeSolver subclass
-        The stepper.
+        The stepper, or what makes one.
     limits : Limits
         Tolerances and budgets.
     constraint : Constraint
         Observation and projection.
     goal : Goal
         Where the path ends.
+    hovers : bool
+        Whether the stepper hovers above the threshold of stationarity.
     keep_steps : bool
         Also keep every accepted step.
     callback : callable, optional
@@ -77,6 +77,7 @@ def follow(  # noqa: PLR0913  # all but two are given by name
     """
     began = clock.monotonic()
     run = _Run(velocity, start, times, method, limits, constraint, goal)
+    run.floor.hovers = hovers
     path = run.path
     with small_problem_on_one_thread(start.size), warnings.catch_warnings():
         # LSODA warns and fails; the failure is met below, with its time and margin
@@ -116,7 +117,7 @@ class _Run:
         velocity: Callable[[Array], Array],
         start: Array,
         times: Array | None,
-        method: type[ode.OdeSolver],
+        method: Callable[..., ode.OdeSolver],
         limits: Limits,
         constraint: Constraint,
         goal: Goal,
@@ -130,7 +131,7 @@ class _Run:
         self.floor = Floor(
             self.seen,
             limits.rtol,
-            hovers=method in EXPLICIT,
+            hovers=False,
             descends=constraint.descends,
         )
         bound = np.inf if times is None else float(times[-1])

@@ -9,55 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_flow.solvers.status import Status
+from manifold_flow.structure import Observation
 
 __all__ = ["Constraint", "Limits", "Observation", "Path"]
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What the loop looks at in one point.
-
-    Attributes
-    ----------
-    sharpness : float
-        S.
-    gradient_norm : float
-        Norm of the Riemannian gradient of S; of the velocity where it is no gradient.
-    full_gradient_norm : float
-        Norm of the same before its projection on the tangent space.
-    residual : float
-        max |r_i|.
-    sigma_min, sigma_max : float
-        Extreme singular values of the Jacobian.
-    loss : float or None
-        L, where a path has any; then the gradients are those of L.
-    distance : float
-        |r|/σ_min, a bound on the distance to M near it, relative to the size of θ.
-    residual_scale : float
-        What rounding of a residual is relative to.
-    """
-
-    sharpness: float
-    gradient_norm: float
-    full_gradient_norm: float
-    residual: float
-    sigma_min: float
-    sigma_max: float
-    loss: float | None = None
-    distance: float = 0.0
-    residual_scale: float = 1.0
-
-    @property
-    def objective(self) -> float:
-        """What falls along the path: the loss, or on M the sharpness."""
-        return self.sharpness if self.loss is None else self.loss
-
-    @property
-    def rank_margin(self) -> float:
-        """σ_min(J)/σ_max(J); 0 where the manifold has no tangent space."""
-        return self.sigma_min / self.sigma_max if self.sigma_max > 0 else 0.0
 
 
 @dataclass(frozen=True)
