@@ -1,0 +1,104 @@
+"""manifold_flow, through its public interface."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import autograd.numpy as anp
+import numpy as np
+from numpy.typing import NDArray
+
+import manifold_flow as mf
+from benchmarks.field import ACTIVATIONS
+from benchmarks.peer import Peer, Solve, features_of_params
+from benchmarks.problem import Problem
+from manifold_flow.solvers.choice import METHODS
+
+Array = NDArray[np.float64]
+
+#: HessianTrace of loss "sum" is 2F
+RATE = 0.5
+
+
+def network(problem: Problem, activation: mf.Activation) -> mf.TwoLayerNetwork:
+    """Return the problem's network: the work on the data is done here, and timed."""
+    return mf.TwoLayerNetwork(
+        problem.inputs, problem.targets, problem.m, activation, loss="sum"
+    )
+
+
+def follow(problem: Problem, task: str, rtol: float, method: str, model: Any) -> Any:
+    """Return θ at the end, or the trajectory."""
+    flow = mf.LimitingFlow(mf.ZeroLossManifold(model), mf.HessianTrace(), rate=RATE)
+    options: dict[str, Any] = {"method": method, "rtol": rtol, "progress": False}
+    start = problem.start.ravel()
+    if task == "trajectory":
+        return mf.integrate(flow, start, problem.times, **options)
+    path = mf.integrate(flow, start, gtol=gtol(problem), **options)
+    return path.end.reshape(problem.m, problem.d)
+
+
+def gtol(problem: Problem) -> float:
+    """Return the gtol that is the benchmark's rule: ours is relative to |∇S| there."""
+    limit = problem.inputs @ problem.end.T
+    _, slope, second, _ = problem.field.jet(limit)
+    free = 2.0 * problem.field.weights[:, None] * slope * second
+    return problem.aim / problem.field.squared_gradient(free) ** 0.5
+
+
+def prepare(method: str, problem: Problem, task: str, rtol: float) -> Solve:
+    """Read the formula; its derivatives are to Python what compiling is to C."""
+    activation = mf.Activation.of(ACTIVATIONS[problem.activation].expression)
+    network(problem, activation)  # its range is proved once
+    return lambda: follow(problem, task, rtol, method, network(problem, activation))
+
+
+def prepare_callable(problem: Problem, task: str, rtol: float) -> Solve:
+    """Give only the residual; autograd and finite differences check it at once."""
+    values = {"cubic": lambda z: z**3 / 3.0 + z, "sinh": anp.sinh}
+    value = values[problem.activation]
+
+    def residual(params: Array) -> Any:
+        features = problem.inputs @ anp.reshape(params, (problem.m, problem.d)).T
+        return anp.sum(value(features), axis=1) - problem.targets
+
+    model = mf.CallableModel(residual, problem.m * problem.d, loss="sum")
+    return lambda: follow(problem, task, rtol, "auto", model)
+
+
+def features(problem: Problem, path: mf.Trajectory) -> Array:
+    """Return Z (T, n, m) along a trajectory, which lifts its points on access."""
+    return features_of_params(problem, path.points)
+
+
+def too_large_for_newton(method: str, problem: Problem) -> str | None:
+    """Say where a dense Newton matrix in the reduced coordinates ends."""
+    if method in {"Radau", "BDF", "LSODA"} and problem.n * problem.m > 4000:
+        return f"dense Newton matrix of {problem.n * problem.m} reduced parameters"
+    return None
+
+
+RTOL = {"endpoint": 1e-8, "trajectory": 1e-8}
+
+PEERS = [
+    Peer(
+        f"manifold_flow {method}",
+        "ours",
+        partial(prepare, method),
+        f"mf.integrate(flow, start, method={method!r})",
+        rtol=RTOL,
+        features=features,
+        refuses=partial(too_large_for_newton, method),
+    )
+    for method in ("auto", *METHODS)
+] + [
+    Peer(
+        "manifold_flow CallableModel",
+        "autograd",
+        prepare_callable,
+        "mf.integrate on mf.CallableModel(residual, p): only the function is given",
+        rtol=RTOL,
+        features=features,
+    )
+]
