@@ -30,6 +30,7 @@ from manifold_flow.errors import (
 )
 from manifold_flow.linearization import Linearization
 from manifold_flow.models.model import Model
+from manifold_flow.structure import StructuredFlow
 
 __all__ = [
     "HessianLogPseudoDeterminant",
@@ -62,6 +63,10 @@ class Sharpness(ABC):
     def slope_change(self, linearization: Linearization, vector: Array) -> Array:
         """Return the derivative of A along v, shape (n, n)."""
 
+    def structured(self, model: Model, rate: float) -> StructuredFlow | None:
+        """Return the flow of rate · S in the model's own structure, if it has one."""
+        return None
+
     def gradient(self, linearization: Linearization) -> Array:
         """Return the Euclidean gradient ∇S = ∇⟨A, G⟩, shape (p,)."""
         return linearization.gram_gradient(self.slope(linearization))
@@ -92,6 +97,9 @@ class HessianTrace(Sharpness):
 
     def slope_change(self, linearization: Linearization, vector: Array) -> Array:
         return np.zeros_like(linearization.gram)
+
+    def structured(self, model: Model, rate: float) -> StructuredFlow | None:
+        return model.trace_flow(rate)
 
 
 class HessianLogPseudoDeterminant(Sharpness):

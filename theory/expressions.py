@@ -25,6 +25,7 @@ __all__ = ["ExpressionError", "numeric", "parse"]
 
 MAX_COEFFICIENT = 10**60  # a third derivative of such an expression still fits a float
 EXACT_INTEGERS = 2**53  # larger ones are printed as floats: NumPy cannot mix them
+LARGEST_PRODUCT = 16  # powers up to this one are printed as products
 
 
 def parse(
@@ -277,6 +278,13 @@ def _printer() -> Any:
 
         def _print_Heaviside(self, expression: Any) -> str:
             return self._call("numpy.heaviside", expression.args[0], 0)
+
+        def _print_Pow(self, expression: Any, rational: bool = False) -> str:
+            base, exponent = expression.args
+            # NumPy's pow costs fifty times these products
+            if base.is_Symbol and exponent in range(3, LARGEST_PRODUCT + 1):
+                return f"({'*'.join([self._print(base)] * int(exponent))})"
+            return super()._print_Pow(expression, rational=rational)
 
     return Printer(
         {

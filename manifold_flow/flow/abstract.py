@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.sharpness import Sharpness
+from manifold_flow.structure import StructuredFlow
 
 __all__ = ["Flow"]
 
@@ -32,6 +33,10 @@ class Flow(ABC):
     @abstractmethod
     def velocity(self, point: Array) -> Array:
         """Return dθ/dτ, a tangent vector of shape (p,), τ the slow time."""
+
+    def structured(self) -> StructuredFlow | None:
+        """Return the flow in its model's own structure, for the fast solvers."""
+        return None
 
     @abstractmethod
     def on(self, manifold: ZeroLossManifold) -> Flow:

@@ -25,9 +25,10 @@ from manifold_flow.growth import Growth
 from manifold_flow.linearization import REGULAR_MARGIN
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.solvers import loop
-from manifold_flow.solvers.choice import METHODS, choose_method
+from manifold_flow.solvers.choice import choose_method
 from manifold_flow.solvers.path import Constraint, Limits, Observation, Path
 from manifold_flow.solvers.progress import Report, reporter
+from manifold_flow.structure import StructuredFlow
 from manifold_flow.trajectory import Status, Trajectory
 
 __all__ = ["integrate"]
@@ -127,7 +128,8 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     if reduction.model is not flow.manifold.model:
         inner = flow.on(ZeroLossManifold(reduction.model))
     begin = reduction.restrict(start)
-    name, reason = choose_method(method, begin.size)
+    structure = inner.structured()
+    choice = choose_method(method, begin, structure)
 
     def lift(points: Array) -> Array:
         return reduction.lift(points, start)
@@ -142,17 +144,19 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
             heard(time, point)
 
     path = loop.follow(
-        inner.velocity,
+        inner.velocity if structure is None else structure.velocity,
         begin,
         times=asked,
-        method=METHODS[name],
+        method=choice.solver,
         limits=limits,
-        constraint=_constraint(inner, begin),
+        constraint=_constraint(inner, structure, begin, limits, choice.attracts),
         keep_steps=keep_steps,
         callback=look,
         report=reporter(progress),
     )
-    details = _details(flow, name, reason, limits)
+    if structure is not None:
+        path.n_evaluations = structure.n_evaluations
+    details = _details(flow, choice.label, limits)
     note = growth.note() if path.status is Status.STATIONARY else None
     details["caveats"] += [note] if note else []
     return _answer(path, lift, details)
@@ -175,7 +179,13 @@ def _guarded(
     return heard
 
 
-def _constraint(flow: Flow, start: Array) -> Constraint:
+def _constraint(
+    flow: Flow,
+    structure: StructuredFlow | None,
+    start: Array,
+    limits: Limits,
+    attracts: bool,
+) -> Constraint:
     manifold = flow.manifold
 
     def observe(point: Array) -> Observation:
@@ -190,8 +200,12 @@ def _constraint(flow: Flow, start: Array) -> Constraint:
             sigma_max=float(here.singular_values[0]),
         )
 
-    drift = 1e4 * manifold.tolerance(start)
-    return Constraint(observe, manifold.projection, drift, REGULAR_MARGIN)
+    tolerance = manifold.tolerance(start)
+    drift = 1e4 * tolerance
+    if attracts:  # a restart would only throw the solver's memory away
+        drift = max(drift, 1e11 * limits.rtol * tolerance)
+    look = observe if structure is None else structure.observe
+    return Constraint(look, manifold.projection, drift, REGULAR_MARGIN)
 
 
 def _checked_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
@@ -231,13 +245,13 @@ def _check_limits(limits: Limits) -> None:
             positive(name, getattr(limits, name), "Or pass None.")
 
 
-def _details(flow: Flow, method: str, reason: str, limits: Limits) -> dict[str, Any]:
+def _details(flow: Flow, method: str, limits: Limits) -> dict[str, Any]:
     model = flow.manifold.model
     return {
         "mover": repr(flow),
         "model": repr(model),
         "loss": model.loss.formula,
-        "method": f"{method} ({reason})" if reason else method,
+        "method": method,
         "rtol": limits.rtol,
         "atol": limits.atol,
         "gtol": limits.gtol,

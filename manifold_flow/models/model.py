@@ -13,6 +13,7 @@ from manifold_flow.arrays import as_real, refuse_too_large
 from manifold_flow.errors import DataError, ModelError, ShapeError
 from manifold_flow.linearization import DenseLinearization, Linearization
 from manifold_flow.loss import SquaredLoss
+from manifold_flow.structure import StructuredFlow
 
 __all__ = [
     "Indices",
@@ -106,6 +107,15 @@ class Model(ABC):
     @abstractmethod
     def reduction(self) -> Reduction:
         """Return the smaller model on which the dynamics take place."""
+
+    def trace_flow(self, rate: float) -> StructuredFlow | None:
+        """Return the flow of rate · Tr ∇²L in the model's own structure, or None.
+
+        A model that knows coordinates in which this flow is nearly linear, or in which
+        its Newton matrices are nearly diagonal, declares them here; the fast solvers
+        are for such models.
+        """
+        return None
 
     def loss_value(self, params: Array) -> float:
         """Return the loss L(params)."""

@@ -28,6 +28,8 @@ from manifold_flow.models.model import (
     over_parametrised,
     refuse_duplicate_rows,
 )
+from manifold_flow.structure import NeuronwiseFlow
+from manifold_flow.structure.neurons import Neurons
 
 __all__ = ["TwoLayerNetwork"]
 
@@ -261,6 +263,18 @@ class TwoLayerNetwork(Model):
             f"{self.features(params)[sample, neuron]:.6g}, the preactivation of sample "
             f"{sample} in neuron {neuron}: {self.activation.gap}. Use an activation "
             "that is defined on the whole line, or start where it is defined."
+        )
+
+    def trace_flow(self, rate: float) -> NeuronwiseFlow:
+        return NeuronwiseFlow(
+            Neurons(
+                self.inputs,
+                self.targets,
+                self.loss.curvatures,
+                self.activation,
+                self.output_weights,
+                rate,
+            )
         )
 
     def reduction(self) -> Reduction:

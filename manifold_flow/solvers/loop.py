@@ -37,7 +37,7 @@ def follow(  # noqa: PLR0913  # all but two are given by name
     start: Array,
     *,
     times: Array | None,
-    method: type[ode.OdeSolver],
+    method: Callable[..., ode.OdeSolver],
     limits: Limits,
     constraint: Constraint,
     keep_steps: bool = False,
@@ -55,7 +55,7 @@ def follow(  # noqa: PLR0913  # all but two are given by name
     times : array, shape (T,), or None
         Increasing times to return; None means to stationarity.
     method : OdeSolver subclass
-        The stepper.
+        The stepper, or what makes one.
     limits : Limits
         Tolerances and budgets.
     constraint : Constraint
@@ -113,7 +113,7 @@ class _Run:
         velocity: Callable[[Array], Array],
         start: Array,
         times: Array | None,
-        method: type[ode.OdeSolver],
+        method: Callable[..., ode.OdeSolver],
         limits: Limits,
         constraint: Constraint,
         path: Path,

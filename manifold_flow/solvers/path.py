@@ -9,41 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_flow.solvers.status import Status
+from manifold_flow.structure import Observation
 
 __all__ = ["Constraint", "Limits", "Observation", "Path"]
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What the loop looks at in one point.
-
-    Attributes
-    ----------
-    sharpness : float
-        S.
-    gradient_norm : float
-        Norm of the Riemannian gradient of S.
-    full_gradient_norm : float
-        Norm of the Euclidean gradient of S.
-    residual : float
-        max |r_i|.
-    sigma_min, sigma_max : float
-        Extreme singular values of the Jacobian.
-    """
-
-    sharpness: float
-    gradient_norm: float
-    full_gradient_norm: float
-    residual: float
-    sigma_min: float
-    sigma_max: float
-
-    @property
-    def rank_margin(self) -> float:
-        """σ_min(J)/σ_max(J); 0 where the manifold has no tangent space."""
-        return self.sigma_min / self.sigma_max if self.sigma_max > 0 else 0.0
 
 
 @dataclass(frozen=True)

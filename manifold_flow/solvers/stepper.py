@@ -39,7 +39,7 @@ class Stepper:
     bound : float
         Time beyond which no step goes; may be infinite.
     method : OdeSolver subclass
-        The stepper of SciPy.
+        The stepper, or what makes one.
     limits : Limits
         Tolerances and bounds on the steps.
     project : callable
@@ -51,7 +51,7 @@ class Stepper:
         velocity: Callable[[Array], Array],
         start: Array,
         bound: float,
-        method: type[ode.OdeSolver],
+        method: Callable[..., ode.OdeSolver],
         limits: Limits,
         project: Callable[[Array], Array],
     ) -> None:

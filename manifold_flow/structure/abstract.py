@@ -1,0 +1,140 @@
+"""What a model declares of a flow on its zero-loss manifold."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["NewtonMatrix", "Observation", "Splitting", "StructuredFlow"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the loop looks at in one point.
+
+    Attributes
+    ----------
+    sharpness : float
+        S.
+    gradient_norm : float
+        Norm of the Riemannian gradient of S.
+    full_gradient_norm : float
+        Norm of the Euclidean gradient of S.
+    residual : float
+        max |r_i|.
+    sigma_min, sigma_max : float
+        Extreme singular values of the Jacobian.
+    """
+
+    sharpness: float
+    gradient_norm: float
+    full_gradient_norm: float
+    residual: float
+    sigma_min: float
+    sigma_max: float
+
+    @property
+    def rank_margin(self) -> float:
+        """σ_min(J)/σ_max(J); 0 where the manifold has no tangent space."""
+        return self.sigma_min / self.sigma_max if self.sigma_max > 0 else 0.0
+
+
+class Splitting(ABC):
+    r"""Coordinates V around a base point in which a flow is nearly diagonal.
+
+    The flow reads :math:`\dot V = -H(V)` from V = 0, and :math:`H(V) - \Lambda V`
+    changes slowly, with a diagonal Λ >= 0 that may be as large as it likes: an
+    exponential method solves that part exactly.
+
+    Attributes
+    ----------
+    rates : array, shape (k, 1)
+        The diagonal of Λ, per unit of time; it multiplies V of shape (k, l).
+    at_base : array, shape (k, l)
+        H(0).
+    """
+
+    rates: Array
+    at_base: Array
+
+    @abstractmethod
+    def force(self, modes: Array) -> Array:
+        """Return H(V), shape (k, l).
+
+        Raises
+        ------
+        NonFiniteError, RankDeficientJacobianError
+            Where it is not defined.
+        """
+
+    @abstractmethod
+    def projected(self, modes: Array) -> Array:
+        """Return V after one Gauss-Newton step towards M, last point's factors used."""
+
+    @abstractmethod
+    def length(self, modes: Array) -> float:
+        """Return the norm of V in the parameters."""
+
+    @abstractmethod
+    def displacement(self, modes: Array) -> Array:
+        """Return the change of the parameters that V is, shape (p,)."""
+
+    @abstractmethod
+    def moved(self, modes: Array, force: Array, point: Array) -> Splitting:
+        """Return the splitting at ``point``, the base displaced by V.
+
+        ``force`` is H(V), which was the last one asked for.
+        """
+
+
+class NewtonMatrix(ABC):
+    """The Jacobian J of a velocity at one point, as an implicit method uses it."""
+
+    @abstractmethod
+    def solver(self, step: float) -> Callable[[Array], Array]:
+        """Return ``b (p,) -> x (p,)`` with (I − step · J) x = b, up to a tolerance."""
+
+
+class StructuredFlow(ABC):
+    """A flow on a zero-loss manifold, in the structure of its model.
+
+    Attributes
+    ----------
+    n_evaluations : int
+        Velocities evaluated so far.
+    """
+
+    n_evaluations: int = 0
+
+    @abstractmethod
+    def velocity(self, point: Array, pull: float = 0.0) -> Array:
+        """Return dθ/dτ − pull · J⁺ r, shape (p,): on M the flow itself.
+
+        Off M the second term attracts to M at the rate ``pull``.
+        """
+
+    @abstractmethod
+    def observe(self, point: Array) -> Observation:
+        """Return what the loop looks at; free right after a step that ended here."""
+
+    @abstractmethod
+    def splitting(self, point: Array) -> Splitting:
+        """Return the nearly diagonal coordinates around a point."""
+
+    @abstractmethod
+    def newton_matrix(self, point: Array, pull: float) -> NewtonMatrix:
+        """Return the Jacobian of ``velocity(·, pull)`` at a point of M."""
+
+    @abstractmethod
+    def stiffness(self, point: Array) -> float:
+        """Return the ratio of the largest to the smallest rate seen from a point."""
+
+    @abstractmethod
+    def spread(self, point: Array) -> float:
+        """Return how far a splitting is from exact near the limit; 0 where it is."""

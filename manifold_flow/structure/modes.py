@@ -1,0 +1,166 @@
+r"""Two-layer networks in the eigenbasis shared by their neurons.
+
+Near a point all neurons feel nearly the same linear force, :math:`B \approx E \circ (Z -
+Z_n)`, with one slope :math:`E_i` per sample.  With :math:`S = \mathrm{diag}(E^{1/2})`
+and :math:`S K S = R \Lambda R^T`, an n × n problem, the coordinates
+:math:`V` of :math:`Z = Z_n + S^{-1} R \Lambda V` obey
+
+.. math:: \dot V = -H(V), \qquad H(V) = R^T S^{-1} B(Z) = \Lambda V + \text{mild},
+
+and the parameters are :math:`\theta = \theta_n + (S R V)^T X`: K is never inverted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manifold_flow.structure.abstract import Splitting, StructuredFlow
+from manifold_flow.structure.neurons import Neurons, Snapshot
+
+__all__ = ["Eigenbasis", "Modes"]
+
+Array = NDArray[np.float64]
+
+#: relative change of E at which the eigenbasis is computed anew
+REFRESH = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Eigenbasis:
+    """The matrices between V, forces, preactivations and parameters.
+
+    Attributes
+    ----------
+    slopes : array, shape (n,)
+        E.
+    rates : array, shape (n, 1)
+        Λ.
+    from_force, to_features, to_parameters : array
+        RᵀS⁻¹, S⁻¹RΛ, both (n, n), and XᵀSR, shape (r, n).
+    """
+
+    slopes: Array
+    rates: Array
+    from_force: Array
+    to_features: Array
+    to_parameters: Array
+
+    @classmethod
+    def of(cls, neurons: Neurons, slopes: Array) -> Eigenbasis:
+        """Return the eigenbasis for slopes E > 0."""
+        root = np.sqrt(slopes)
+        scaled = root[:, None] * neurons.inputs_gram * root
+        rates, vectors = np.linalg.eigh(scaled)
+        rates = np.maximum(rates, 0.0)
+        back = vectors / root[:, None]
+        return cls(
+            slopes,
+            rates[:, None],
+            np.ascontiguousarray(back.T),
+            back * rates,
+            neurons.inputs.T @ (root[:, None] * vectors),
+        )
+
+    def still_holds(self, slopes: Array) -> bool:
+        """Whether other slopes are so near that this basis serves them."""
+        return bool(np.abs(slopes / self.slopes - 1.0).max() <= REFRESH)
+
+
+class Modes(Splitting):
+    """The splitting of a two-layer network around one point.
+
+    Parameters
+    ----------
+    flow : NeuronwiseFlow
+        Evaluates, and remembers the last evaluation.
+    here : Snapshot
+        The flow at the base point.
+    basis : Eigenbasis
+        Of the slopes there, or nearly.
+    at_base : array, shape (n, m), optional
+        H(0) where it is known.
+    """
+
+    def __init__(
+        self,
+        flow: Evaluating,
+        here: Snapshot,
+        basis: Eigenbasis,
+        at_base: Array | None = None,
+    ) -> None:
+        self.flow, self.features, self.basis = flow, here.features, basis
+        self.rates = basis.rates
+        self.at_base = basis.from_force @ here.force if at_base is None else at_base
+
+    def _features(self, modes: Array) -> Array:
+        displaced = self.basis.to_features @ modes
+        displaced += self.features
+        return displaced
+
+    def force(self, modes: Array) -> Array:
+        here = self.flow.evaluate(self._features(modes))
+        return self.basis.from_force @ here.force
+
+    def projected(self, modes: Array) -> Array:
+        near, ahead = self.flow.last, self._features(modes)
+        residual, slopes = self.flow.neurons.residual_and_slopes(ahead)
+        slopes *= near.towards_manifold(residual)[:, None]
+        return modes - self.basis.from_force @ slopes
+
+    def length(self, modes: Array) -> float:
+        return float(np.sqrt(np.einsum("ij,ij,i->", modes, modes, self.rates[:, 0])))
+
+    def displacement(self, modes: Array) -> Array:
+        return (self.basis.to_parameters @ modes).T.ravel()
+
+    def moved(self, modes: Array, force: Array, point: Array) -> Modes:
+        here = self.flow.arrived(point)
+        neurons = self.flow.neurons
+        slopes = neurons.shared_slopes(neurons.slopes(here))
+        if self.basis.still_holds(slopes):
+            return Modes(self.flow, here, self.basis, force)
+        return Modes(self.flow, here, Eigenbasis.of(neurons, slopes))
+
+
+class Evaluating(StructuredFlow):
+    """A flow that remembers the last evaluation, so that no point is paid twice.
+
+    Parameters
+    ----------
+    neurons : Neurons
+        The arithmetic.
+    """
+
+    def __init__(self, neurons: Neurons) -> None:
+        self.neurons = neurons
+        self.n_evaluations = 0
+        self._last: Snapshot | None = None
+        self._point: Array | None = None
+
+    @property
+    def last(self) -> Snapshot:
+        """The last evaluation."""
+        assert self._last is not None
+        return self._last
+
+    def evaluate(self, features: Array) -> Snapshot:
+        """Return the flow at preactivations, and remember it."""
+        self.n_evaluations += 1
+        self._point = None
+        self._last = self.neurons.evaluate(features)
+        return self._last
+
+    def arrived(self, point: Array) -> Snapshot:
+        """Take note that the last evaluation was at these parameters."""
+        self._point = point
+        return self.last
+
+    def at(self, point: Array) -> Snapshot:
+        """Return the flow at parameters, shape (p,)."""
+        if self._point is None or not np.array_equal(self._point, point):
+            self.evaluate(self.neurons.features(point))
+            self._point = point.copy()
+        return self.last

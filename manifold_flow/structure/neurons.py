@@ -1,0 +1,209 @@
+"""The arithmetic of a two-layer network's trace flow: O(n²m + n³), no parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+
+from manifold_flow.activations import Activation
+from manifold_flow.errors import NonFiniteError, RankDeficientJacobianError
+from manifold_flow.linearization.abstract import rank_message
+
+__all__ = ["Neurons", "Snapshot"]
+
+Array = NDArray[np.float64]
+
+#: an averaged slope of the force is at least this share of its mean absolute value
+SMALLEST_SLOPE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    r"""The flow at preactivations Z: everything of one evaluation.
+
+    With :math:`A_{ij} = a_j \varphi'(z_{ij})` the gradients are
+    :math:`\nabla r_i = (A_{ij} x_i)_j`, and
+
+    .. math:: \dot\theta_j = -\sum_i B_{ij} x_i, \qquad B = A \circ (Q - \alpha 1^T),
+       \quad Q_{ij} = 2 \rho w_i a_j \varphi''(z_{ij}), \quad w_i = c_i \|x_i\|^2.
+
+    Attributes
+    ----------
+    features, weighted_slopes, force : array, shape (n, m)
+        Z, A and B.
+    excess : array, shape (n, m)
+        Q − α1ᵀ, which vanishes where the flow is stationary.
+    second, third : array, shape (n, m)
+        φ'' and φ'''.
+    multipliers, correction, residual : array, shape (n,)
+        α; the coordinates of the shortest way to M, :math:`G^{-1} r`; and r.
+    gram, factor : array, shape (n, n)
+        G = K ∘ AAᵀ and its Cholesky factor.
+    """
+
+    features: Array
+    weighted_slopes: Array
+    force: Array
+    excess: Array
+    second: Array
+    third: Array
+    multipliers: Array
+    correction: Array
+    residual: Array
+    gram: Array
+    factor: Array
+
+    def towards_manifold(self, residual: Array) -> Array:
+        """Return G⁻¹ r for another residual, shape (n,)."""
+        solved, _ = lapack.dpotrs(self.factor, residual, lower=1)
+        return solved
+
+
+class Neurons:
+    """A two-layer network's trace flow as a function of its preactivations.
+
+    Parameters
+    ----------
+    inputs : array, shape (n, r)
+        Data, in coordinates of their span.
+    targets, curvatures : array, shape (n,)
+        Targets y and curvatures c of the loss.
+    activation : Activation
+        φ.
+    output_weights : array, shape (m,)
+        Fixed second layer a.
+    rate : float
+        The clock ρ > 0 of the flow.
+    """
+
+    def __init__(
+        self,
+        inputs: Array,
+        targets: Array,
+        curvatures: Array,
+        activation: Activation,
+        output_weights: Array,
+        rate: float,
+    ) -> None:
+        self.inputs, self.targets, self.activation = inputs, targets, activation
+        self.curvatures, self.rate = curvatures, rate
+        self.output_weights = output_weights
+        self.inputs_gram = inputs @ inputs.T
+        self.has_equal_weights = bool(np.ptp(output_weights) == 0.0)
+        # a scalar broadcasts faster than a row
+        self.scale: Array = (
+            output_weights[:1] if self.has_equal_weights else output_weights
+        )
+        weights = 2.0 * rate * curvatures * np.diag(self.inputs_gram)
+        self.pull = weights[:, None] * self.scale
+        shape = len(targets), len(output_weights)
+        self._stack = np.empty((2 * shape[0], shape[1]))
+
+    @cached_property
+    def gram_norm(self) -> float:
+        """Largest eigenvalue of K."""
+        return float(np.linalg.eigvalsh(self.inputs_gram)[-1])
+
+    def features(self, point: Array) -> Array:
+        """Return Z, shape (n, m), at parameters of shape (p,)."""
+        return self.inputs @ point.reshape(len(self.output_weights), -1).T
+
+    def residual_and_slopes(self, features: Array) -> tuple[Array, Array]:
+        """Return r, shape (n,), and A, shape (n, m)."""
+        value, slope, *_ = self.activation.derivatives(features)
+        return value @ self.output_weights - self.targets, slope * self.scale
+
+    def evaluate(self, features: Array) -> Snapshot:
+        """Return the flow at Z: one n × 2n × m product and one Cholesky factor.
+
+        Raises
+        ------
+        NonFiniteError
+            If the activation overflows; names the sample.
+        RankDeficientJacobianError
+            If the Gram matrix is not positive definite.
+        """
+        size = len(features)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            value, slope, second, third = self.activation.derivatives(features)
+            residual = value @ self.output_weights - self.targets
+            weighted, free = self._stack[:size], self._stack[size:]
+            np.multiply(slope, self.scale, out=weighted)
+            excess = second * self.pull
+            shift = self._centre(weighted, excess, free)
+            products = weighted @ self._stack.T
+        gram = self.inputs_gram * products[:, :size]
+        right = np.einsum("ij,ij->i", self.inputs_gram, products[:, size:])
+        factor = self._factorised(gram, residual)
+        both = np.stack([right, residual], axis=1)
+        solved, _ = lapack.dpotrs(factor, both, lower=1)
+        excess -= solved[:, :1]
+        weighted = weighted.copy()
+        return Snapshot(
+            features=features,
+            weighted_slopes=weighted,
+            force=weighted * excess,
+            excess=excess,
+            second=second,
+            third=third,
+            multipliers=shift + solved[:, 0],
+            correction=solved[:, 1],
+            residual=residual,
+            gram=gram,
+            factor=factor,
+        )
+
+    @staticmethod
+    def _centre(weighted: Array, excess: Array, free: Array) -> Array:
+        """Take from Q, in place, the α of a diagonal K; leave A ∘ Q in ``free``.
+
+        What is left is small near the limit, so that solving for the rest of α does
+        not cancel: gradients far below rounding of ∇S are seen.
+        """
+        np.multiply(weighted, excess, out=free)
+        squares = np.einsum("ij,ij->i", weighted, weighted)
+        shift: Array = np.einsum("ij,ij->i", weighted, free) / squares
+        excess -= shift[:, None]
+        np.multiply(weighted, excess, out=free)
+        return shift
+
+    @staticmethod
+    def _factorised(gram: Array, residual: Array) -> Array:
+        finite = np.isfinite(residual) & np.isfinite(gram.diagonal())
+        if not finite.all():
+            raise NonFiniteError(
+                f"the activation overflowed on sample {int(np.argmin(finite))}: its "
+                "preactivations are too large for float64. Use smaller targets or "
+                "inputs."
+            )
+        factor, failed = lapack.dpotrf(gram, lower=1)
+        if failed:
+            values = singular_values(gram)
+            raise RankDeficientJacobianError(rank_message(values, gram), values)
+        return factor
+
+    def slopes(self, here: Snapshot) -> Array:
+        """Return D = ∂B_ij/∂z_ij with α held fixed, shape (n, m)."""
+        slopes = here.second * here.excess
+        slopes *= self.scale
+        slopes += here.weighted_slopes * here.third * self.pull
+        return slopes
+
+    @staticmethod
+    def shared_slopes(slopes: Array) -> Array:
+        """Return E > 0, one slope for all neurons of a sample, shape (n,)."""
+        shared = np.maximum(
+            slopes.mean(axis=1), SMALLEST_SLOPE * np.abs(slopes).mean(axis=1)
+        )
+        largest = float(shared.max())
+        return np.maximum(shared, 1e-8 * largest) if largest > 0 else shared + 1.0
+
+
+def singular_values(gram: Array) -> Array:
+    """Return the singular values of J from G, descending."""
+    eigenvalues = np.linalg.eigvalsh(gram)[::-1]
+    return np.sqrt(np.maximum(eigenvalues, 0.0))
