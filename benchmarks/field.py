@@ -1,7 +1,7 @@
 r"""The closed-form field that every NumPy peer is given, and that judges every answer.
 
 With :math:`Z = X\theta^T`, :math:`K = XX^T`, :math:`w_i = |x_i|^2` and
-:math:`P = \phi'(Z)` (theory notes §1.4 and §1.10, for :math:`F = \sum_{ij} w_i P_{ij}^2`)
+:math:`P = \phi'(Z)`, for :math:`F = \sum_{ij} w_i P_{ij}^2` (theory notes §1.4, §1.10)
 
 .. math:: \mathrm{grad}_M F = B^T X, \quad B = Q - \alpha 1^T \circ P, \quad
    Q = 2 w \circ P \circ \phi''(Z), \quad (K \circ PP^T)\, \alpha = (P \circ KQ)\, 1.

@@ -1,56 +1,25 @@
-"""Side by side: each in its own child process, one core, one thread, in turns.
-
-A child prepares once (imports and compilation are not timed) and then runs when it is
-told to, so that two of them can be measured alternately, and one that hangs or dies
-takes nothing with it.
-"""
+"""Side by side: every peer in turns with us, and what came of it."""
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.judge import Verdict, judge
-from benchmarks.peer import Peer, all_peers
+from benchmarks.contestant import Entry, Sample, is_accepted
+from benchmarks.peer import all_peers
 from benchmarks.problem import Problem
 
-__all__ = ["Entry", "Limits", "Row", "one_thread", "race"]
+__all__ = ["Limits", "Row", "measure", "race", "sweep"]
 
 Array = NDArray[np.float64]
 
-THREADS = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
-    "JAX_PLATFORMS": "cpu",
-}
-#: tenfold smaller tolerances that are tried where the first is not accurate enough
-TIGHTENINGS = 3
 #: a first run of fewer seconds is repeated before it is timed: caches, lazy imports
 WARM = 2.0
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Let children that are started inside the block see one thread only."""
-    before = dict(os.environ)
-    os.environ.update(THREADS)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @dataclass(frozen=True)
@@ -70,113 +39,6 @@ class Limits:
     run: float = 600.0
     pair: float = 20.0
     repeats: int = 7
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One run: CPU seconds of its process, wall-clock seconds, and the verdict."""
-
-    seconds: float
-    wall: float
-    verdict: Verdict
-
-
-def pin(core: int | None) -> None:
-    """Keep this process on one core, where the system can."""
-    if core is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {core})
-
-
-def last_core() -> int | None:
-    """Return the core for the children, the same for all."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(os.sched_getaffinity(0))
-    return None
-
-
-def child(pipe: Connection, peer: Peer | str, problem: Problem, task: str) -> None:
-    """Serve runs: receives (rtol, reference), sends a Sample or what went wrong."""
-    with open(os.devnull, "w") as nowhere:  # solvers in C complain on standard error
-        os.dup2(nowhere.fileno(), 2)
-    pin(last_core())
-    contestant = all_peers()[peer] if isinstance(peer, str) else peer
-    prepared: dict[float, Any] = {}
-    while True:
-        rtol, expected = pipe.recv()
-        try:
-            if rtol not in prepared:
-                prepared = {rtol: contestant.prepare(problem, task, rtol)}
-            pipe.send(sample(contestant, prepared[rtol], problem, task, expected))
-        except Exception as error:
-            pipe.send(f"{type(error).__name__}: {error}")
-
-
-def sample(
-    peer: Peer, solve: Any, problem: Problem, task: str, expected: Array | None
-) -> Sample:
-    """Run once and judge the answer."""
-    wall, seconds = time.perf_counter(), time.process_time()
-    answer = solve()
-    seconds, wall = time.process_time() - seconds, time.perf_counter() - wall
-    if task == "trajectory":
-        answer = peer.features(problem, answer)
-    return Sample(seconds, wall, judge(problem, task, answer, expected))
-
-
-class Entry:
-    """A contestant in its child process.
-
-    Parameters
-    ----------
-    peer : str or Peer
-        Its name, or itself.
-    problem : Problem
-        The job.
-    task : str
-        Which part of it.
-    expected : array or None
-        Reference of a trajectory.
-    """
-
-    def __init__(
-        self, peer: str | Peer, problem: Problem, task: str, expected: Array | None
-    ) -> None:
-        self.peer = all_peers()[peer] if isinstance(peer, str) else peer
-        self.expected, self.rtol = expected, self.peer.rtol[task]
-        self.pipe, other = multiprocessing.Pipe()
-        self.process = multiprocessing.get_context("spawn").Process(
-            target=child, args=(other, peer, problem, task), daemon=True
-        )
-        with one_thread():
-            self.process.start()
-        other.close()
-
-    def run(self, limit: float) -> Sample | str:
-        """Return a sample, or why there is none."""
-        self.pipe.send((self.rtol, self.expected))
-        try:
-            if not self.pipe.poll(limit):
-                self.stop()
-                return f"> {limit:.0f} s"
-            answer: Sample | str = self.pipe.recv()
-        except (EOFError, ConnectionError):
-            return f"died (exit code {self.process.exitcode})"
-        return answer
-
-    def first(self, limit: float) -> Sample | str:
-        """Return the first accepted sample, or the last refused one."""
-        answer = self.run(limit)
-        for _ in range(TIGHTENINGS):
-            if isinstance(answer, str) or answer.verdict.accepted:
-                break
-            self.rtol /= 10.0
-            answer = self.run(limit)
-        return answer
-
-    def stop(self) -> None:
-        """End the child process."""
-        self.process.kill()
-        self.process.join()
 
 
 @dataclass
@@ -270,16 +132,64 @@ def race(
     return row
 
 
+def sweep(
+    problem: Problem,
+    name: str,
+    tolerances: Iterable[float],
+    limits: Limits,
+    expected: Array,
+) -> list[Row]:
+    """Measure one peer alone, on the trajectory, whatever its accuracy.
+
+    Parameters
+    ----------
+    problem : Problem
+        The job.
+    name : str
+        The peer.
+    tolerances : iterable of float
+        Its relative tolerances.
+    limits : Limits
+        Time.
+    expected : array
+        Reference of the trajectory.
+
+    Returns
+    -------
+    list of Row
+        One a tolerance, as far as it got.
+    """
+    peer = all_peers()[name]
+    rows: list[Row] = []
+    if peer.obstacle(problem, "trajectory") is not None:
+        return rows
+    entry = Entry(name, problem, "trajectory", expected)
+    try:
+        for entry.rtol in tolerances:
+            if not entry.process.is_alive():
+                break
+            runs = [entry.run(limits.run) for _ in range(1 + limits.repeats)]
+            samples = [run for run in runs[1:] if isinstance(run, Sample)]
+            row = Row(problem.name, "trajectory", name, peer.group, rtol=entry.rtol)
+            row.seconds = [run.seconds for run in samples]
+            row.walls = [run.wall for run in samples]
+            row.error = samples[0].verdict.error if samples else float("nan")
+            rows.append(row)
+    finally:
+        entry.stop()
+    return rows
+
+
 def measure(row: Row, entry: Entry, ours: Entry | None, limits: Limits) -> None:
     """Fill a row, in turns, until the repeats or the seconds are used up."""
     answer = entry.first(limits.run)
     row.rtol, began = entry.rtol, time.monotonic()
-    if isinstance(answer, Sample) and answer.verdict.accepted and answer.seconds < WARM:
+    if is_accepted(answer) and answer.seconds < WARM:
         answer = entry.run(limits.run)
     while True:
         note(row, answer, limits)
-        own = None if ours is None else ours.run(limits.run)
-        if isinstance(own, Sample) and own.verdict.accepted:
+        own = "alone" if ours is None else ours.run(limits.run)
+        if is_accepted(own):
             row.our_seconds.append(own.seconds)
         enough = time.monotonic() - began > limits.pair
         if row.outcome != "measured" or len(row.seconds) >= limits.repeats or enough:

@@ -24,7 +24,7 @@ __all__ = ["PEERS"]
 
 Array = NDArray[np.float64]
 #: (inputs, gram, targets, state) -> (rates of the state, |grad_M F|)
-Motion = Callable[[Any, Any, Any, Any], tuple[Any, Any]]
+Motion = Callable[..., tuple[Any, Any]]
 
 #: rows of the dense Newton matrix of Kvaerno5
 LARGEST_NEWTON = 5000
@@ -105,14 +105,16 @@ def reduced(
     return -outer, jnp.sqrt((inner * outer).sum())
 
 
-MOTIONS: dict[str, Callable[..., tuple[Any, Any]]] = {
+MOTIONS: dict[str, Motion] = {
     "autograd": automatic,
     "closed form": closed_form,
     "reduced": reduced,
 }
 
 
-def program(problem: Problem, task: str, rtol: float, motion: Motion, solver: Any):
+def program(
+    problem: Problem, task: str, rtol: float, motion: Motion, solver: Any
+) -> Callable[..., Any]:
     """Return the function that JAX compiles: (X, y, state, aim) to states."""
     import diffrax
     import jax.numpy as jnp
@@ -144,9 +146,7 @@ def program(problem: Problem, task: str, rtol: float, motion: Motion, solver: An
     return run
 
 
-def prepare(
-    group: str, solver: str, problem: Problem, task: str, rtol: float
-) -> Solve:
+def prepare(group: str, solver: str, problem: Problem, task: str, rtol: float) -> Solve:
     """Compile for these shapes; what is timed calls the compiled program."""
     import diffrax
     import jax

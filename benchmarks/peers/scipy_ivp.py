@@ -50,9 +50,7 @@ def integrate(
     return flow.finish(run.y_events[0][-1])
 
 
-def prepare(
-    group: str, method: str, problem: Problem, task: str, rtol: float
-) -> Solve:
+def prepare(group: str, method: str, problem: Problem, task: str, rtol: float) -> Solve:
     """Return what is timed, from building the field on."""
     return lambda: integrate(COORDINATES[group](problem), problem, task, rtol, method)
 

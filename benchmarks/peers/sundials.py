@@ -1,8 +1,9 @@
 """SUNDIALS through scikit-SUNDAE: CVODE in θ and in Z, IDA on the constrained system.
 
-Its user guide says: BDF for stiff problems; an iterative linear solver (``gmres``) where
-a dense Jacobian is too large; a preconditioner is the user's own affair, and general
-users have none for this problem.
+Its user guide says: BDF for stiff problems; an iterative linear solver (``gmres``)
+where a dense Jacobian is too large; a preconditioner is optional, crude, and the user's
+own affair: CVODE is given none, and IDA, which does not converge without, one that
+leaves out the second derivatives.
 https://scikit-sundae.readthedocs.io/en/latest/user_guide/linear_solvers.html
 """
 
@@ -58,9 +59,7 @@ def cvode(flow: Coordinates, problem: Problem, task: str, rtol: float) -> Array:
     if task == "trajectory":
         solver = CVODE(rates, method="BDF", **options(rtol))
         return solver.solve(np.append(0.0, problem.times), flow.start).y[1:]
-    solver = CVODE(
-        rates, method="BDF", eventsfn=excess, num_events=1, **options(rtol)
-    )
+    solver = CVODE(rates, method="BDF", eventsfn=excess, num_events=1, **options(rtol))
     solver.init_step(0.0, flow.start)
     return flow.finish(last_state(solver.step(FAR)))
 
@@ -94,7 +93,7 @@ class Constrained:
         out[: -self.n] = yp[: -self.n] - velocity
         out[-self.n :] = (slope * (self.field.gram @ dual)).sum(axis=1)
 
-    def precondition(  # noqa: PLR0913  # IDA's signature
+    def precondition(  # IDA's signature
         self,
         time: float,
         y: Array,
