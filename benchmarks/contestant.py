@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -23,7 +24,7 @@ from benchmarks.judge import Verdict, judge
 from benchmarks.peer import Peer, Solve, all_peers
 from benchmarks.problem import Problem
 
-__all__ = ["Entry", "Sample", "in_child", "is_accepted"]
+__all__ = ["Entry", "Failure", "Sample", "in_child", "is_accepted"]
 
 Array = NDArray[np.float64]
 
@@ -34,6 +35,8 @@ THREADS = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
     "JAX_PLATFORMS": "cpu",
 }
+#: seconds in which a contestant must have imported and compiled
+PREPARATION = 600.0
 #: tenfold smaller tolerances that are tried where the first is not accurate enough
 TIGHTENINGS = 3
 
@@ -57,6 +60,14 @@ class Sample:
     seconds: float
     wall: float
     verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run gave nothing, and the CPU seconds it took at least."""
+
+    words: str
+    lower_bound: float | None = None
 
 
 def in_child(function: Callable[..., Any], *arguments: Any, limit: float) -> Any:
@@ -115,9 +126,10 @@ def child(pipe: Connection, peer: Peer | str, problem: Problem, task: str) -> No
         try:
             if rtol not in prepared:
                 prepared = {rtol: contestant.prepare(problem, task, rtol)}
+            pipe.send("prepared")
             pipe.send(sample(contestant, prepared[rtol], problem, task, expected))
         except Exception as error:
-            pipe.send(f"{type(error).__name__}: {error}")
+            pipe.send(Failure(f"{type(error).__name__}: {error}"))
 
 
 def sample(
@@ -132,7 +144,16 @@ def sample(
     return Sample(seconds, wall, judge(problem, task, answer, expected))
 
 
-def is_accepted(answer: Sample | str) -> TypeGuard[Sample]:
+def cpu_seconds(pid: int) -> float:
+    """Return what a process has used; on systems without /proc, the time of day."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.exists():
+        return time.monotonic()
+    ticks = stat.read_text("utf-8").rpartition(")")[2].split()[11:13]
+    return sum(map(float, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
+def is_accepted(answer: Sample | Failure) -> TypeGuard[Sample]:
     """Whether there is a result, and it is accurate."""
     return isinstance(answer, Sample) and answer.verdict.accepted
 
@@ -165,19 +186,30 @@ class Entry:
             self.process.start()
         other.close()
 
-    def run(self, limit: float) -> Sample | str:
+    def run(self, limit: float) -> Sample | Failure:
         """Return a sample, or why there is none."""
         try:
             self.pipe.send((self.rtol, self.expected))
-            if not self.pipe.poll(limit):
-                self.stop()
-                return f"> {limit:.0f} s"
-            answer: Sample | str = self.pipe.recv()
+            answer = self._receive(PREPARATION)
+            if answer != "prepared":
+                return answer
+            began = cpu_seconds(self.process.pid or 0)
+            if self.pipe.poll(limit):
+                return self._receive(limit)
+            bound = cpu_seconds(self.process.pid or 0) - began
         except (EOFError, ConnectionError):
-            return f"died (exit code {self.process.exitcode})"
-        return answer
+            self.stop()
+            return Failure(f"died (exit code {self.process.exitcode})")
+        self.stop()
+        return Failure(f"> {bound:.0f} s", bound)
 
-    def first(self, limit: float) -> Sample | str:
+    def _receive(self, limit: float) -> Any:
+        if self.pipe.poll(limit):
+            return self.pipe.recv()
+        self.stop()
+        return Failure(f"was not prepared in {limit:.0f} s")
+
+    def first(self, limit: float) -> Sample | Failure:
         """Return the first accepted sample, or the last that is refused."""
         answer = self.run(limit)
         for _ in range(TIGHTENINGS):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.contestant import Entry, Sample, is_accepted
+from benchmarks.contestant import Entry, Failure, Sample, is_accepted
 from benchmarks.peer import all_peers
 from benchmarks.problem import Problem
 
@@ -187,9 +187,8 @@ def measure(row: Row, entry: Entry, ours: Entry | None, limits: Limits) -> None:
     if is_accepted(answer) and answer.seconds < WARM:
         answer = entry.run(limits.run)
     while True:
-        note(row, answer, limits)
-        own = "alone" if ours is None else ours.run(limits.run)
-        if is_accepted(own):
+        note(row, answer)
+        if ours is not None and is_accepted(own := ours.run(limits.run)):
             row.our_seconds.append(own.seconds)
         enough = time.monotonic() - began > limits.pair
         if row.outcome != "measured" or len(row.seconds) >= limits.repeats or enough:
@@ -197,11 +196,11 @@ def measure(row: Row, entry: Entry, ours: Entry | None, limits: Limits) -> None:
         answer = entry.run(limits.run)
 
 
-def note(row: Row, answer: Sample | str, limits: Limits) -> None:
+def note(row: Row, answer: Sample | Failure) -> None:
     """Write one run down, or why it does not count."""
-    if isinstance(answer, str):
-        row.outcome, row.seconds = answer, []
-        row.lower_bound = limits.run if answer.startswith(">") else None
+    if isinstance(answer, Failure):
+        row.outcome, row.lower_bound = answer.words, answer.lower_bound
+        row.seconds = []
         return
     row.error, row.words = answer.verdict.error, answer.verdict.words
     row.seconds.append(answer.seconds)
