@@ -26,6 +26,7 @@ from manifold_flow.solvers.path import Observation, Path
 from manifold_flow.solvers.stationarity import Floor
 
 METHODS = ["RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA"]
+STRUCTURED = ["ETDRK4", "StructuredBDF"]
 
 
 class TestLimitingFlow(FlowLaws):
@@ -379,7 +380,7 @@ def test_a_warning_of_lsoda_becomes_the_failure_it_announces(flow, start, monkey
 
     monkeypatch.setattr(LSODA, "step", step)
     with pytest.raises(IntegrationError, match="Unexpected istate in LSODA"):
-        mf.integrate(flow, start, [1.0])
+        mf.integrate(flow, start, [1.0], method="LSODA")
 
 
 ONE_RESIDUAL = {
@@ -622,14 +623,26 @@ def test_progress_can_be_a_function(flow, start):
 
 def test_auto_says_what_it_chose_and_why(flow, start):
     path = mf.integrate(flow, start, [0.1])
+    assert path.details["method"].startswith("ETDRK4 (auto: exponential")
+    model = diagonal()
+    manifold = mf.ZeroLossManifold(model)
+    dense = mf.LimitingFlow(manifold, mf.HessianTrace())
+    path = mf.integrate(dense, manifold.random_point(rng=0), [0.1])
     assert path.details["method"].startswith("LSODA (auto: ")
 
 
 def test_large_problems_are_not_given_a_dense_newton_matrix():
     from manifold_flow.solvers.choice import choose_method
 
-    assert choose_method("auto", 100_000)[0] == "DOP853"
-    assert choose_method("auto", 400)[0] == "LSODA"
+    def nothing():
+        return None
+
+    def chosen(size):
+        start = np.zeros(size)
+        return choose_method("auto", start, 1e-8, structured=nothing, implicit=nothing)
+
+    assert chosen(100_000).name == "DOP853"
+    assert chosen(400).name == "LSODA"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.sharpness import Sharpness
-from manifold_flow.structure import StructuredFlow
+from manifold_flow.structure import ImplicitFlow, StructuredFlow
 
 __all__ = ["Flow"]
 
@@ -36,6 +36,10 @@ class Flow(ABC):
 
     def structured(self) -> StructuredFlow | None:
         """Return the flow in its model's own structure, for the fast solvers."""
+        return None
+
+    def implicit(self) -> ImplicitFlow | None:
+        """Return the flow with Newton matrices by Hessian-vector products."""
         return None
 
     @abstractmethod

@@ -17,6 +17,7 @@ from manifold_flow.errors import (
     Interrupted,
     OffManifoldError,
     RankDeficientJacobianError,
+    ShapeError,
     require,
     suggest_keywords,
 )
@@ -24,11 +25,13 @@ from manifold_flow.flow.abstract import Flow
 from manifold_flow.growth import Growth
 from manifold_flow.linearization import REGULAR_MARGIN
 from manifold_flow.manifold import ZeroLossManifold
+from manifold_flow.projection import residual_scale
 from manifold_flow.solvers import loop
 from manifold_flow.solvers.choice import choose_method
+from manifold_flow.solvers.krylov import observation
 from manifold_flow.solvers.path import Constraint, Limits, Observation, Path
 from manifold_flow.solvers.progress import Report, reporter
-from manifold_flow.structure import StructuredFlow
+from manifold_flow.structure import ImplicitFlow
 from manifold_flow.trajectory import Status, Trajectory
 
 __all__ = ["integrate"]
@@ -73,8 +76,11 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     times : array, shape (T,), optional
         Slow times to return, increasing and not negative.  All of them are returned;
         only ``RANK_LOSS`` truncates.
-    method : {"auto", "RK23", "RK45", "DOP853", "Radau", "BDF", "LSODA"}
-        SciPy's solver; "auto" says in the result what it chose and why.
+    method : str
+        "auto" says in the result what it chose and why.  SciPy's solvers by name
+        ("DOP853", "LSODA", ...); "ETDRK4" (exponential) and "StructuredBDF" for flows
+        that declare their structure, as those of two-layer networks; "KrylovBDF",
+        implicit by Hessian-vector products, for every limiting flow.
     rtol, atol : float
         Tolerances of the solver, relative and absolute (units of the parameters).
     gtol : float
@@ -119,7 +125,9 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     ('STATIONARY', [2.0, 0.0])
     """
     require("flow", flow, Flow, "Optimizers run in mf.simulate().")
-    start = _checked_start(flow.manifold, start)
+    start = as_finite("start", start, 1)
+    if start.shape != flow.manifold.shape:
+        raise ShapeError("start", flow.manifold.shape, start.shape)
     asked = None if times is None else slow_times(times)
     limits = Limits(rtol, atol, gtol, max_step, first_step, max_steps, time_limit)
     _check_limits(limits)
@@ -127,9 +135,12 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     inner = flow
     if reduction.model is not flow.manifold.model:
         inner = flow.on(ZeroLossManifold(reduction.model))
-    begin = reduction.restrict(start)
-    structure = inner.structured()
-    choice = choose_method(method, begin, structure)
+    begin = reduction.restrict(start).copy()
+    _check_start(inner.manifold, begin, start)
+    choice = choose_method(
+        method, begin, rtol, structured=inner.structured, implicit=inner.implicit
+    )
+    structure = choice.flow
 
     def lift(points: Array) -> Array:
         return reduction.lift(points, start)
@@ -149,7 +160,8 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
         times=asked,
         method=choice.solver,
         limits=limits,
-        constraint=_constraint(inner, structure, begin, limits, choice.attracts),
+        constraint=_constraint(inner, structure, begin, choice.attracts),
+        hovers=choice.hovers,
         keep_steps=keep_steps,
         callback=look,
         report=reporter(progress),
@@ -181,37 +193,26 @@ def _guarded(
 
 def _constraint(
     flow: Flow,
-    structure: StructuredFlow | None,
+    structure: ImplicitFlow | None,
     start: Array,
-    limits: Limits,
     attracts: bool,
 ) -> Constraint:
     manifold = flow.manifold
 
     def observe(point: Array) -> Observation:
-        here = manifold.linearize(point)
-        gradient = flow.sharpness.gradient(here)
-        return Observation(
-            sharpness=flow.sharpness.value(here),
-            gradient_norm=float(np.linalg.norm(here.tangent_part(gradient))),
-            full_gradient_norm=float(np.linalg.norm(gradient)),
-            residual=float(np.abs(here.residual).max()),
-            sigma_min=float(here.singular_values[-1]),
-            sigma_max=float(here.singular_values[0]),
-        )
+        return observation(manifold.linearize(point), flow.sharpness)
 
-    tolerance = manifold.tolerance(start)
-    drift = 1e4 * tolerance
-    if attracts:  # a restart would only throw the solver's memory away
-        drift = max(drift, 1e11 * limits.rtol * tolerance)
+    # a solver that keeps to M by itself would only lose its memory in a restart
+    drift = np.inf if attracts else 1e4 * manifold.tolerance(start)
     look = observe if structure is None else structure.observe
     return Constraint(look, manifold.projection, drift, REGULAR_MARGIN)
 
 
-def _checked_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
-    point = as_finite("start", start, 1).copy()
+def _check_start(manifold: ZeroLossManifold, point: Array, start: Array) -> None:
+    """Look at a start from its reduced point, where nothing depends on d."""
     here = manifold.linearize(point)
-    violation, tolerance = float(np.abs(here.residual).max()), manifold.tolerance(point)
+    violation = float(np.abs(here.residual).max())
+    tolerance = 1e-10 * residual_scale(here, start)
     if violation > tolerance:
         raise OffManifoldError(violation, tolerance)
     if here.rank_margin < REGULAR_MARGIN:
@@ -221,7 +222,6 @@ def _checked_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
             "point of the zero-loss set. Start elsewhere.",
             here.singular_values,
         )
-    return point
 
 
 def _check_limits(limits: Limits) -> None:

@@ -12,6 +12,7 @@ from manifold_flow.errors import require, suggests_keywords
 from manifold_flow.flow.abstract import Flow
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.sharpness import Sharpness
+from manifold_flow.solvers.krylov import KrylovFlow
 from manifold_flow.structure import StructuredFlow
 
 __all__ = ["LimitingFlow"]
@@ -65,6 +66,11 @@ class LimitingFlow(Flow):
         if self.rate == 0.0:
             return None
         return self.sharpness.structured(self.manifold.model, self.rate)
+
+    def implicit(self) -> KrylovFlow | None:
+        if self.rate == 0.0:
+            return None
+        return KrylovFlow(self.manifold, self.sharpness, self.rate)
 
     def on(self, manifold: ZeroLossManifold) -> LimitingFlow:
         return replace(self, manifold=manifold)

@@ -35,6 +35,9 @@ __all__ = ["TwoLayerNetwork"]
 
 Array = NDArray[np.float64]
 
+#: eigenvalue ratio of K = X Xᵀ above which rounding cannot hide dependent rows
+CERTAIN_RANK = 1e-10
+
 
 class TwoLayerNetwork(Model):
     r"""A two-layer network with a fixed second layer.
@@ -161,6 +164,10 @@ class TwoLayerNetwork(Model):
     @cached_property
     def _input_basis(self) -> Array:
         """Orthonormal basis Q (d, rank) of the span of the inputs."""
+        spectrum = np.linalg.eigvalsh(self.inputs_gram)
+        if spectrum[0] > CERTAIN_RANK * spectrum[-1]:
+            # no pivoting is needed to see the rank, and pivoting costs tenfold
+            return np.linalg.qr(self.inputs.T)[0]
         factor, triangle, _ = scipy.linalg.qr(
             self.inputs.T, mode="economic", pivoting=True
         )
@@ -285,7 +292,9 @@ class TwoLayerNetwork(Model):
         §1.9).
         """
         basis = self._input_basis
-        if self.rank == self.n_features:
+        # with one neuron all that could move is fixed by the constraints
+        nothing_moves = self.width * self.rank <= self.n_residuals
+        if self.rank == self.n_features or nothing_moves:
             return Reduction.identity(self)
         reduced = TwoLayerNetwork(
             self.inputs @ basis,

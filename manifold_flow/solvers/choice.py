@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
 import scipy.integrate as ode
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from manifold_flow.errors import DataError, UnknownNameError
 from manifold_flow.solvers.exponential import ETDRK4
 from manifold_flow.solvers.implicit import StructuredBDF
-from manifold_flow.structure import StructuredFlow
+from manifold_flow.structure import ImplicitFlow, StructuredFlow
 
 __all__ = ["METHODS", "STRUCTURED", "Choice", "choose_method"]
 
@@ -31,14 +32,20 @@ METHODS: Mapping[str, type[ode.OdeSolver]] = MappingProxyType(
     }
 )
 #: for flows that declare their structure
-STRUCTURED: Mapping[str, type[ode.OdeSolver]] = MappingProxyType(
+STRUCTURED: Mapping[str, Callable[..., ode.OdeSolver]] = MappingProxyType(
     {"ETDRK4": ETDRK4, "StructuredBDF": StructuredBDF}
 )
+#: for every limiting flow, with products in place of a Newton matrix
+KRYLOV = "KrylovBDF"
+
+#: solvers that hover above the threshold of stationarity, limited by stability
+HOVERING = ("RK23", "RK45", "DOP853", "ETDRK4")
 
 #: above this many parameters a dense p x p Newton matrix costs more than small steps
 LARGEST_DENSE_IMPLICIT = 4000
-#: ratio of rates up to which one linear part shared by all neurons pays
-LARGEST_SHARED = 300.0
+#: ratio of rates, times rtol to the power -1/4, up to which ETDRK4 is the faster one:
+#: its steps shrink like that power, those of BDF hardly
+LARGEST_SHARED = 1e4
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,9 @@ class Choice:
     name, reason : str
         The reason is empty where the user chose.
     solver : callable
-        What makes the solver: a class of ``OdeSolver``, or one with its structure.
+        What makes the solver: a class of ``OdeSolver``, or one with its flow.
+    flow : ImplicitFlow or None
+        The flow in its model's structure; what the velocity is taken from.
     attracts : bool
         Whether the solver keeps to M by itself, to its own tolerance.
     """
@@ -58,7 +67,13 @@ class Choice:
     name: str
     reason: str
     solver: Callable[..., ode.OdeSolver]
+    flow: ImplicitFlow | None = None
     attracts: bool = False
+
+    @property
+    def hovers(self) -> bool:
+        """Whether the solver may stay above the threshold of stationarity."""
+        return self.name in HOVERING
 
     @property
     def label(self) -> str:
@@ -67,7 +82,12 @@ class Choice:
 
 
 def choose_method(
-    method: str, start: Array, structure: StructuredFlow | None = None
+    method: str,
+    start: Array,
+    rtol: float,
+    *,
+    structured: Callable[[], StructuredFlow | None],
+    implicit: Callable[[], ImplicitFlow | None],
 ) -> Choice:
     """Return the solver and, for ``"auto"``, why it was chosen.
 
@@ -77,8 +97,11 @@ def choose_method(
         A name of SciPy's solvers or of our own, or "auto".
     start : array, shape (p,)
         Where the flow starts, in (reduced) parameters.
-    structure : StructuredFlow, optional
-        The flow in its model's own structure, if it has one.
+    rtol : float
+        Relative tolerance.
+    structured, implicit : callable
+        Return the flow in its model's own structure, and with Newton matrices by
+        Hessian-vector products; None where it has none.
 
     Returns
     -------
@@ -89,37 +112,60 @@ def choose_method(
     UnknownNameError
         Names the nearest method.
     DataError
-        For a structured method where the flow declares no structure.
+        For a method of our own where the flow does not declare what it needs.
     """
-    if method == "auto":
-        return _automatic(start, structure)
+    known = ("auto", *METHODS, *STRUCTURED, KRYLOV)
+    if method not in known:
+        raise UnknownNameError("method", method, known)
+    if method == KRYLOV:
+        return _krylov("", _declared(method, implicit()))
+    own = structured()
+    if method in STRUCTURED:
+        return _structured(method, "", _declared(method, own))
     if method in METHODS:
-        return Choice(method, "", METHODS[method])
-    if method not in STRUCTURED:
-        raise UnknownNameError("method", method, ("auto", *METHODS, *STRUCTURED))
-    if structure is None:
+        return Choice(method, "", METHODS[method], own)
+    if own is not None:
+        return _for_structure(start, rtol, own)
+    return _for_any(start, implicit())
+
+
+F = TypeVar("F", bound=ImplicitFlow)
+
+
+def _declared(method: str, flow: F | None) -> F:
+    if flow is None:
         raise DataError(
-            f"method={method!r} needs a flow that declares its structure: HessianTrace "
-            "on a TwoLayerNetwork. Use method='auto'."
+            f"method={method!r} needs a flow that declares its structure, such as "
+            "HessianTrace on a TwoLayerNetwork. Use method='auto'."
         )
-    return _structured(method, "", structure)
+    return flow
 
 
-def _structured(name: str, reason: str, structure: StructuredFlow) -> Choice:
-    solver = partial(STRUCTURED[name], structure=structure)
-    return Choice(name, reason, solver, attracts=True)
+def _structured(name: str, reason: str, flow: StructuredFlow) -> Choice:
+    solver = partial(STRUCTURED[name], structure=flow)
+    return Choice(name, reason, solver, flow, attracts=True)
 
 
-def _automatic(start: Array, structure: StructuredFlow | None) -> Choice:
-    if structure is not None:
-        ratio = structure.stiffness(start)
-        if ratio <= LARGEST_SHARED and structure.spread(start) == 0.0:
-            why = f"auto: the neurons share their stiff part, ratio of rates {ratio:.2g}"
-            return _structured("ETDRK4", why, structure)
-        why = f"auto: Newton matrices in the model's structure, ratio {ratio:.2g}"
-        return _structured("StructuredBDF", why, structure)
+def _krylov(reason: str, flow: ImplicitFlow) -> Choice:
+    solver = partial(StructuredBDF, structure=flow)
+    return Choice(KRYLOV, reason, solver, flow, attracts=True)
+
+
+def _for_structure(start: Array, rtol: float, flow: StructuredFlow) -> Choice:
+    ratio = flow.stiffness(start)
+    rates = f"rates differ by a factor {ratio:.2g}"
+    if flow.splits_exactly and ratio <= LARGEST_SHARED * rtol**0.25:
+        why = f"auto: exponential, exact in the stiff part; {rates}"
+        return _structured("ETDRK4", why, flow)
+    why = f"auto: implicit, Newton matrices in the model's structure; {rates}"
+    return _structured("StructuredBDF", why, flow)
+
+
+def _for_any(start: Array, flow: ImplicitFlow | None) -> Choice:
     if start.size <= LARGEST_DENSE_IMPLICIT:
         reason = "auto: implicit where stiff, reaches stationarity"
         return Choice("LSODA", reason, METHODS["LSODA"])
-    reason = f"auto: explicit, {start.size} parameters are too many for Newton"
-    return Choice("DOP853", reason, METHODS["DOP853"])
+    many = f"{start.size} parameters are too many for a Newton matrix"
+    if flow is not None:
+        return _krylov(f"auto: implicit by Hessian-vector products, {many}", flow)
+    return Choice("DOP853", f"auto: explicit, {many}", METHODS["DOP853"])

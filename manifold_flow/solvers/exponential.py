@@ -90,6 +90,9 @@ class ETDRK4(ode.OdeSolver):  # type: ignore[misc]  # SciPy is untyped
         As in SciPy; the error is measured in the root mean square over parameters.
     """
 
+    t: float
+    y: Array
+
     def __init__(  # noqa: PLR0913  # OdeSolver's signature
         self,
         fun: Any,
@@ -126,7 +129,7 @@ class ETDRK4(ode.OdeSolver):  # type: ignore[misc]  # SciPy is untyped
             if self.h < smallest:
                 return False, self.TOO_SMALL_STEP
             try:
-                step = _Step(self.splitting, h)
+                step = _Step(self.splitting, self.y, h)
             except TOO_FAR:
                 if h / 8.0 < smallest:
                     raise
@@ -140,7 +143,6 @@ class ETDRK4(ode.OdeSolver):  # type: ignore[misc]  # SciPy is untyped
 
     def _accept(self, step: _Step, h: float, error: float) -> tuple[bool, None]:
         point = self.y + self.splitting.displacement(step.modes)
-        step.begin = self.y
         self.splitting = self.splitting.moved(step.modes, step.force, point)
         self.t = self.t_bound if h == self.t_bound - self.t else self.t + h
         self.y, self.last = point, step
@@ -156,9 +158,8 @@ class ETDRK4(ode.OdeSolver):  # type: ignore[misc]  # SciPy is untyped
 class _Step:
     """One step of length h from the base of a splitting: four stages and an end."""
 
-    def __init__(self, splitting: Splitting, h: float) -> None:
-        self.splitting, self.h = splitting, h
-        self.begin: Array | None = None
+    def __init__(self, splitting: Splitting, begin: Array, h: float) -> None:
+        self.splitting, self.begin, self.h = splitting, begin, h
         rates = splitting.rates
         half = exponential_functions(0.5 * h * rates[:, 0])
         whole = exponential_functions(h * rates[:, 0])
@@ -221,4 +222,4 @@ class _Between(ode.DenseOutput):  # type: ignore[misc]  # SciPy is untyped
     def _point(self, share: float) -> Array:
         step = self.step
         moved = step.splitting.displacement(step.modes_at(share))
-        return step.begin + moved
+        return self.step.begin + moved

@@ -28,9 +28,6 @@ __all__ = ["follow"]
 
 Array = NDArray[np.float64]
 
-#: solvers that hover above the threshold of stationarity, limited by stability
-EXPLICIT = (ode.RK23, ode.RK45, ode.DOP853)
-
 
 def follow(  # noqa: PLR0913  # all but two are given by name
     velocity: Callable[[Array], Array],
@@ -40,6 +37,7 @@ def follow(  # noqa: PLR0913  # all but two are given by name
     method: Callable[..., ode.OdeSolver],
     limits: Limits,
     constraint: Constraint,
+    hovers: bool = False,
     keep_steps: bool = False,
     callback: Callable[[float, Array], object] | None = None,
     report: Report = lambda text: None,
@@ -60,6 +58,8 @@ def follow(  # noqa: PLR0913  # all but two are given by name
         Tolerances and budgets.
     constraint : Constraint
         Observation and projection.
+    hovers : bool
+        Whether the stepper hovers above the threshold of stationarity.
     keep_steps : bool
         Also keep every accepted step.
     callback : callable, optional
@@ -75,6 +75,7 @@ def follow(  # noqa: PLR0913  # all but two are given by name
     path = Path()
     began = clock.monotonic()
     run = _Run(velocity, start, times, method, limits, constraint, path)
+    run.floor.hovers = hovers
     with small_problem_on_one_thread(start.size), warnings.catch_warnings():
         # LSODA warns and fails; the failure is met below, with its time and margin
         warnings.filterwarnings("ignore", "lsoda: ", UserWarning)
@@ -125,7 +126,7 @@ class _Run:
         self.seen = constraint.observe(start)
         self.edge = Edge(constraint, self.seen)
         self.stationarity = Stationarity(self.seen, limits.gtol)
-        self.floor = Floor(self.seen, limits.rtol, hovers=method in EXPLICIT)
+        self.floor = Floor(self.seen, limits.rtol, hovers=False)
         bound = np.inf if times is None else float(times[-1])
         self.stepper = Stepper(
             velocity, start, bound, method, limits, constraint.project

@@ -98,8 +98,9 @@ class Floor:
     def _advice(self) -> str:
         if self.hovers:
             return (
-                "Explicit methods hover there, limited by stability: use an implicit "
-                "one, method='LSODA' or 'BDF', or a larger gtol"
+                "Explicit methods hover there, limited by stability, and exponential "
+                "ones where neurons do not collapse: use an implicit one, "
+                "method='LSODA' or 'StructuredBDF', or a larger gtol"
             )
         return (
             "Rounding decides there, or S has a kink: use a smaller rtol, or a larger "

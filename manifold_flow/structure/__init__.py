@@ -9,6 +9,7 @@ diagonal.  It declares them as a :class:`StructuredFlow`; the solvers of
 """
 
 from manifold_flow.structure.abstract import (
+    ImplicitFlow,
     NewtonMatrix,
     Observation,
     Splitting,
@@ -17,6 +18,7 @@ from manifold_flow.structure.abstract import (
 from manifold_flow.structure.neuronwise import NeuronwiseFlow
 
 __all__ = [
+    "ImplicitFlow",
     "NeuronwiseFlow",
     "NewtonMatrix",
     "Observation",

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NewtonMatrix", "Observation", "Splitting", "StructuredFlow"]
+__all__ = [
+    "ImplicitFlow",
+    "NewtonMatrix",
+    "Observation",
+    "Splitting",
+    "StructuredFlow",
+]
 
 Array = NDArray[np.float64]
 
@@ -101,8 +107,8 @@ class NewtonMatrix(ABC):
         """Return ``b (p,) -> x (p,)`` with (I − step · J) x = b, up to a tolerance."""
 
 
-class StructuredFlow(ABC):
-    """A flow on a zero-loss manifold, in the structure of its model.
+class ImplicitFlow(ABC):
+    """A flow on a zero-loss manifold, with what an implicit method needs of it.
 
     Attributes
     ----------
@@ -121,20 +127,32 @@ class StructuredFlow(ABC):
 
     @abstractmethod
     def observe(self, point: Array) -> Observation:
-        """Return what the loop looks at; free right after a step that ended here."""
+        """Return what the loop looks at; cheap right after a step that ended here."""
+
+    @abstractmethod
+    def fastest_rate(self, point: Array) -> float:
+        """Return the size of the Jacobian's largest eigenvalue, roughly."""
+
+    @abstractmethod
+    def newton_matrix(self, point: Array, pull: float) -> NewtonMatrix:
+        """Return the Jacobian of ``velocity(·, pull)`` at a point of M."""
+
+
+class StructuredFlow(ImplicitFlow):
+    """A flow whose model also declares coordinates in which it is nearly diagonal.
+
+    Attributes
+    ----------
+    splits_exactly : bool
+        Whether near the limit ``splitting`` leaves nothing over.
+    """
+
+    splits_exactly: bool
 
     @abstractmethod
     def splitting(self, point: Array) -> Splitting:
         """Return the nearly diagonal coordinates around a point."""
 
     @abstractmethod
-    def newton_matrix(self, point: Array, pull: float) -> NewtonMatrix:
-        """Return the Jacobian of ``velocity(·, pull)`` at a point of M."""
-
-    @abstractmethod
     def stiffness(self, point: Array) -> float:
         """Return the ratio of the largest to the smallest rate seen from a point."""
-
-    @abstractmethod
-    def spread(self, point: Array) -> float:
-        """Return how far a splitting is from exact near the limit; 0 where it is."""

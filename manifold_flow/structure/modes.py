@@ -1,9 +1,9 @@
 r"""Two-layer networks in the eigenbasis shared by their neurons.
 
-Near a point all neurons feel nearly the same linear force, :math:`B \approx E \circ (Z -
-Z_n)`, with one slope :math:`E_i` per sample.  With :math:`S = \mathrm{diag}(E^{1/2})`
-and :math:`S K S = R \Lambda R^T`, an n × n problem, the coordinates
-:math:`V` of :math:`Z = Z_n + S^{-1} R \Lambda V` obey
+Near a point all neurons feel nearly the same linear force,
+:math:`B \approx E \circ (Z - Z_n)`, with one slope :math:`E_i` per sample.  With
+:math:`S = \mathrm{diag}(E^{1/2})` and :math:`S K S = R \Lambda R^T`, an n × n problem,
+the coordinates :math:`V` of :math:`Z = Z_n + S^{-1} R \Lambda V` obey
 
 .. math:: \dot V = -H(V), \qquad H(V) = R^T S^{-1} B(Z) = \Lambda V + \text{mild},
 
@@ -137,6 +137,7 @@ class Evaluating(StructuredFlow):
     def __init__(self, neurons: Neurons) -> None:
         self.neurons = neurons
         self.n_evaluations = 0
+        self.splits_exactly = neurons.collapse
         self._last: Snapshot | None = None
         self._point: Array | None = None
 

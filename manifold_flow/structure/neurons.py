@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,8 @@ SMALLEST_SLOPE = 0.1
 @dataclass(frozen=True, eq=False)
 class Snapshot:
     r"""The flow at preactivations Z: everything of one evaluation.
+
+    A and B are valid until the next evaluation, which overwrites them.
 
     With :math:`A_{ij} = a_j \varphi'(z_{ij})` the gradients are
     :math:`\nabla r_i = (A_{ij} x_i)_j`, and
@@ -103,10 +104,17 @@ class Neurons:
         shape = len(targets), len(output_weights)
         self._stack = np.empty((2 * shape[0], shape[1]))
 
-    @cached_property
-    def gram_norm(self) -> float:
-        """Largest eigenvalue of K."""
-        return float(np.linalg.eigvalsh(self.inputs_gram)[-1])
+    @property
+    def collapse(self) -> bool:
+        """Whether all neurons provably end alike, and then have one slope a sample.
+
+        That is Theorem 1 of Gatmiry et al., for equal output weights.
+        """
+        rank = self.inputs.shape[1]
+        independent = rank >= len(self.targets)
+        if not (self.has_equal_weights and independent):
+            return False
+        return self.activation.satisfies_hypotheses() is True
 
     def features(self, point: Array) -> Array:
         """Return Z, shape (n, m), at parameters of shape (p,)."""
@@ -142,11 +150,10 @@ class Neurons:
         both = np.stack([right, residual], axis=1)
         solved, _ = lapack.dpotrs(factor, both, lower=1)
         excess -= solved[:, :1]
-        weighted = weighted.copy()
         return Snapshot(
             features=features,
             weighted_slopes=weighted,
-            force=weighted * excess,
+            force=np.multiply(weighted, excess, out=free),
             excess=excess,
             second=second,
             third=third,

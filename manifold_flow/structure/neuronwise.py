@@ -60,13 +60,13 @@ class NeuronwiseFlow(Evaluating):
         basis = self._eigenbasis(point)
         return SaddleMatrix(self.neurons, here.weighted_slopes, slopes, basis, pull)
 
+    def fastest_rate(self, point: Array) -> float:
+        return float(self._eigenbasis(point).rates.max())
+
     def stiffness(self, point: Array) -> float:
         rates = self._eigenbasis(point).rates
         moving = rates[rates > np.finfo(float).eps * len(rates) * rates.max()]
         return float(moving.max() / moving.min()) if moving.size else 1.0
-
-    def spread(self, point: Array) -> float:
-        return 0.0 if self.neurons.has_equal_weights else 1.0
 
     def _eigenbasis(self, point: Array) -> Eigenbasis:
         slopes = self.neurons.slopes(self.at(point))

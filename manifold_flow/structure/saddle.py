@@ -1,7 +1,7 @@
 r"""Newton matrices of a two-layer network's flow, solved without forming them.
 
-In preactivations :math:`X = x X_{data}^T` the system :math:`(I - cJ)x = b` of an implicit
-method is a saddle system,
+In preactivations :math:`X = X_{data} x^T` the system :math:`(I - cJ)x = b` of an
+implicit method is a saddle system,
 
 .. math:: (K^{-1} + c D_j) X_j - A_j \circ \mu = K^{-1} R_j, \qquad
    \sum_j A_{ij} X_{ij} = \frac{1}{1 + c\gamma} \sum_j A_{ij} R_{ij},
@@ -29,8 +29,8 @@ __all__ = ["SaddleMatrix"]
 
 Array = NDArray[np.float64]
 
-#: of the first residual: where conjugate gradients stop; Newton's iteration does the rest
-TOLERANCE, MAX_ITERATIONS = 1e-3, 30
+#: of the first residual: where conjugate gradients stop, Newton's iteration goes on
+TOLERANCE, MAX_ITERATIONS = 1e-2, 30
 
 
 class SaddleMatrix(NewtonMatrix):
@@ -57,7 +57,7 @@ class SaddleMatrix(NewtonMatrix):
         pull: float,
     ) -> None:
         self.neurons, self.basis, self.pull = neurons, basis, pull
-        self.constraint, self.slopes = weighted_slopes, slopes
+        self.constraint, self.slopes = weighted_slopes.copy(), slopes
         self.uneven = slopes - basis.slopes[:, None]
         self.products = weighted_slopes @ weighted_slopes.T
 

@@ -1,0 +1,351 @@
+"""Structured solvers: the flow they integrate, their order, bad input."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+import manifold_flow as mf
+from cases import MODELS, diagonal, two_layer
+from laws import relative
+from manifold_flow.errors import DataError, NonFiniteError
+from manifold_flow.solvers.exponential import exponential_functions
+
+STRUCTURED = ["ETDRK4", "StructuredBDF"]
+
+
+def trace_flow(model, rate=0.5):
+    return mf.LimitingFlow(mf.ZeroLossManifold(model), mf.HessianTrace(), rate=rate)
+
+
+def ill_conditioned(condition, n=4, d=6, width=6, activation="cubic", **options):
+    """K with eigenvalues evenly spaced on a log scale, trace n."""
+    rng = np.random.default_rng(3)
+    spectrum = np.geomspace(1.0, 1.0 / condition, n)
+    left = np.linalg.qr(rng.standard_normal((n, n)))[0]
+    right = np.linalg.qr(rng.standard_normal((d, n)))[0]
+    inputs = (left * np.sqrt(n * spectrum / spectrum.sum())) @ right.T
+    targets = width * rng.standard_normal(n)
+    return mf.TwoLayerNetwork(inputs, targets, width, activation, **options)
+
+
+INSTANCES = {
+    "cubic": two_layer,
+    "signed, weighted": MODELS["signed-weighted"],
+    "dependent rows": MODELS["dependent"],
+    "expression": lambda: two_layer(activation="z**3/3 + z", loss="sum"),
+    "negative weights": lambda: two_layer(output_weights=-np.arange(1.0, 5.0)),
+    "n > d": lambda: two_layer(n=5, d=3, width=6, activation="sinh"),
+    "n = 1": lambda: two_layer(n=1, d=3, width=3),
+    "ill-conditioned": lambda: ill_conditioned(1e4),
+}
+
+
+@pytest.fixture(params=INSTANCES)
+def flow(request):
+    return trace_flow(INSTANCES[request.param]())
+
+
+@pytest.fixture
+def start(flow):
+    return flow.manifold.random_point(rng=0)
+
+
+# --- the flow itself ------------------------------------------------------------------
+
+
+def dense_velocity(flow, point):
+    """−rate P_T ∇S with J and its pseudo-inverse, in full."""
+    model = flow.manifold.model
+    jacobian = model.jacobian(point)
+    curvatures = model.loss.curvatures
+    gradient = 2 * model.contracted_hessian(point, curvatures[:, None] * jacobian)
+    tangent = np.eye(len(point)) - np.linalg.pinv(jacobian) @ jacobian
+    return -flow.rate * tangent @ gradient
+
+
+def test_velocity_is_the_dense_one_on_and_off_the_manifold(flow, start):
+    structure = flow.structured()
+    off = start + 0.01 * np.random.default_rng(1).standard_normal(start.size)
+    for point in (start, off):
+        dense = dense_velocity(flow, point)
+        assert relative(structure.velocity(point), dense) < 1e-9
+    assert relative(structure.velocity(start), dense) > 1e-4  # the control
+
+
+def test_attraction_is_the_shortest_way_to_the_manifold(flow, start):
+    structure = flow.structured()
+    point = start + 1e-3 * np.random.default_rng(1).standard_normal(start.size)
+    pulled = structure.velocity(point, 2.0) - structure.velocity(point)
+    model = flow.manifold.model
+    shortest = np.linalg.pinv(model.jacobian(point)) @ model.residual(point)
+    assert relative(pulled, -2.0 * shortest) < 1e-8
+
+
+def test_what_the_loop_sees_is_what_the_linearization_says(flow, start):
+    seen, here = flow.structured().observe(start), flow.manifold.linearize(start)
+    gradient = flow.sharpness.gradient(here)
+    values = np.linalg.svd(flow.manifold.model.jacobian(start), compute_uv=False)
+    assert seen.sharpness == pytest.approx(flow.sharpness.value(here), rel=1e-12)
+    assert seen.full_gradient_norm == pytest.approx(np.linalg.norm(gradient), rel=1e-9)
+    tangent = np.linalg.norm(here.tangent_part(gradient))
+    assert seen.gradient_norm == pytest.approx(tangent, rel=1e-8)
+    assert seen.sigma_max == pytest.approx(values[0], rel=1e-10)
+    assert seen.sigma_min == pytest.approx(values[-1], rel=1e-6)
+
+
+def jacobian_by_differences(structure, point, pull):
+    h = 1e-5
+    columns = [
+        structure.velocity(point + h * e, pull)
+        - structure.velocity(point - h * e, pull)
+        for e in np.eye(len(point))
+    ]
+    return np.stack(columns, axis=1) / (2 * h)
+
+
+@pytest.mark.parametrize("name", ["cubic", "signed, weighted", "n > d"])
+def test_newton_matrices_solve_with_the_velocitys_jacobian(name):
+    """As c·pull grows what is neglected, the turning of the normals, disappears."""
+    flow = trace_flow(INSTANCES[name]())
+    model = flow.manifold.model.reduction().model
+    structure = flow.on(mf.ZeroLossManifold(model)).structured()
+    point = mf.ZeroLossManifold(model).random_point(rng=0)
+    right = np.random.default_rng(2).standard_normal(point.size)
+    fastest = structure.splitting(point).rates.max()
+    errors = []
+    for pull in fastest * np.array([1e2, 1e4]):
+        step = 0.1 / fastest
+        jacobian = jacobian_by_differences(structure, point, pull)
+        exact = np.linalg.solve(np.eye(point.size) - step * jacobian, right)
+        found = structure.newton_matrix(point, pull).solver(step)(right)
+        errors.append(relative(found, exact))
+    assert errors[0] < 0.1
+    assert errors[1] < 5e-3
+
+
+# --- φ-functions ----------------------------------------------------------------------
+
+
+def test_exponential_functions_are_those_of_the_matrix_exponential():
+    x = np.array([0.0, 1e-9, 1e-3, 0.5, 0.999, 1.001, 3.0, 40.0, 300.0])
+    for value, *computed in zip(x, *exponential_functions(x), strict=True):
+        # exp of the augmented matrix holds φ₁, φ₂, φ₃ in its first row
+        augmented = np.diag([1.0, 1.0, 1.0], k=1)
+        augmented[0, 0] = -value
+        exact = scipy.linalg.expm(augmented)[0, 1:]
+        assert np.abs(np.array(computed) / exact - 1).max() < 1e-12
+
+
+# --- order and accuracy ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def smooth():
+    flow = trace_flow(two_layer(n=3, d=5, width=4), rate=1.0)
+    start = flow.manifold.random_point(rng=0)
+    times = [0.25, 0.77, 1.0]
+    path = mf.integrate(flow, start, times, method="DOP853", rtol=1e-13, atol=1e-15)
+    return flow, start, path
+
+
+def fixed_steps(flow, start, times, h, method="ETDRK4"):
+    options = {"rtol": 0.9, "atol": 1e6, "max_step": h, "first_step": h}
+    return mf.integrate(flow, start, times, method=method, **options)
+
+
+def test_exponential_steps_have_order_four_and_dense_output_three(smooth):
+    flow, start, exact = smooth
+    steps = np.array([0.1, 0.05, 0.025])
+    ends, between = [], []
+    for h in steps:
+        path = fixed_steps(flow, start, exact.times, h)
+        ends.append(np.abs(path.points[-1] - exact.points[-1]).max())
+        between.append(np.abs(path.points[1] - exact.points[1]).max())
+    assert 3.6 < np.polyfit(np.log(steps), np.log(ends), 1)[0] < 5.0
+    assert 2.7 < np.polyfit(np.log(steps), np.log(between), 1)[0] < 5.0
+
+
+@pytest.mark.parametrize("method", STRUCTURED)
+def test_error_falls_with_the_tolerance(smooth, method):
+    flow, start, exact = smooth
+    tolerances = 10.0 ** np.arange(-4, -9.1, -1.0)
+    errors = [
+        np.abs(
+            mf.integrate(
+                flow, start, exact.times, method=method, rtol=tol, atol=tol / 100
+            ).points
+            - exact.points
+        ).max()
+        for tol in tolerances
+    ]
+    slope = np.polyfit(np.log(tolerances), np.log(errors), 1)[0]
+    assert 0.6 < slope < 1.5
+    assert errors[-1] < 1e-7
+
+
+@pytest.mark.parametrize("method", STRUCTURED)
+def test_paths_agree_with_a_method_of_scipy(flow, start, method):
+    seen = flow.structured().observe(start)
+    scale = 0.05 * np.linalg.norm(start) / (flow.rate * seen.gradient_norm)
+    times = scale * np.array([0.3, 1.0, 4.0])
+    exact = mf.integrate(flow, start, times, method="DOP853", rtol=1e-11, atol=1e-13)
+    path = mf.integrate(flow, start, times, method=method, rtol=1e-7, atol=1e-9)
+    moved = np.linalg.norm(exact.points[-1] - start)
+    assert np.abs(path.points - exact.points).max() < 1e-5 * moved
+    assert flow.manifold.belongs(path.points).all()
+
+
+@pytest.mark.parametrize("method", STRUCTURED)
+def test_stiff_flows_end_where_theorem_1_says(method):
+    flow = trace_flow(ill_conditioned(1e3))
+    start = flow.manifold.random_point(rng=0)
+    path = mf.integrate(flow, start, method=method, rtol=1e-4, atol=1e-6)
+    assert path.status is mf.Status.STATIONARY
+    exact = mf.references.flattest_point(flow.manifold.model, start)
+    assert relative(path.end, exact) < 1e-6
+    assert relative(start, exact) > 1e-2
+
+
+def test_stiffness_costs_no_steps():
+    """The same flow, its time scales a thousand times further apart."""
+    counts = []
+    for condition in (1e1, 1e4):
+        flow = trace_flow(ill_conditioned(condition))
+        start = flow.manifold.random_point(rng=0)
+        path = mf.integrate(flow, start, method="StructuredBDF", rtol=1e-4, atol=1e-6)
+        counts.append(path.n_steps)
+    assert counts[1] < 5 * counts[0]
+
+
+def test_energy_falls_at_every_step(flow, start):
+    path = mf.integrate(flow, start, rtol=1e-5, atol=1e-7, gtol=1e-6, keep_steps=True)
+    assert len(path) > 5
+    assert np.diff(path.sharpness).max() < 1e-5 * path.sharpness[0]
+
+
+@pytest.mark.parametrize("method", ["RK45", "DOP853"])
+def test_no_structured_method_changes_what_scipy_integrates(smooth, method):
+    """SciPy's methods take the same velocity from the structure, only faster."""
+    flow, start, exact = smooth
+    path = mf.integrate(flow, start, exact.times, method=method)
+    assert np.abs(path.points - exact.points).max() < 1e-6
+
+
+# --- any other model: Krylov ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["diagonal", "matrix", "two-layer"])
+def test_krylov_steps_agree_with_a_method_of_scipy(name):
+    flow = trace_flow(MODELS[name](), rate=1.0)
+    start = flow.manifold.random_point(rng=0)
+    times = [0.02, 0.5]
+    exact = mf.integrate(flow, start, times, method="DOP853", rtol=1e-11, atol=1e-13)
+    errors = [
+        np.abs(
+            mf.integrate(
+                flow, start, times, method="KrylovBDF", rtol=tol, atol=tol / 100
+            ).points
+            - exact.points
+        ).max()
+        for tol in (1e-4, 1e-6)
+    ]
+    assert errors[1] < 1e-5
+    assert errors[1] < 0.1 * errors[0]
+
+
+def test_krylov_reaches_the_l1_value_of_a_diagonal_network():
+    model = diagonal(n=5, d=10)
+    flow = trace_flow(model, rate=1.0)
+    path = mf.integrate(
+        flow, flow.manifold.random_point(rng=0), method="KrylovBDF", rtol=1e-5
+    )
+    assert path.status is mf.Status.STATIONARY
+    exact = mf.references.flattest_value(model)
+    assert path.sharpness[-1] == pytest.approx(exact, abs=1e-5)
+    assert path.sharpness[0] > 1.1 * exact
+
+
+def test_krylov_matrices_solve_with_the_riemannian_hessian():
+    flow = trace_flow(MODELS["matrix"]())
+    point = flow.manifold.random_point(rng=0)
+    right = np.random.default_rng(0).standard_normal(point.size)
+    krylov = flow.implicit()
+    step, pull = 0.1 / krylov.fastest_rate(point), 1e3
+    found = krylov.newton_matrix(point, pull).solver(step)(right)
+    here = flow.manifold.linearize(point)
+    hessian = flow.manifold.riemannian_hessian(flow.sharpness, point)
+    back = found + step * (flow.rate * (hessian @ found))
+    back += step * pull * (found - here.tangent_part(found))
+    assert relative(back, right) < 0.02
+
+
+# --- the choice -----------------------------------------------------------------------
+
+
+def chosen(model, **options):
+    flow = trace_flow(model)
+    path = mf.integrate(flow, flow.manifold.random_point(rng=0), [1e-3], **options)
+    return path.details["method"]
+
+
+def test_auto_goes_by_structure_and_stiffness():
+    assert chosen(two_layer()).startswith("ETDRK4 (auto: exponential")
+    assert chosen(ill_conditioned(1e6)).startswith("StructuredBDF (auto: implicit")
+    weights = [1.0, 2.0, -1.0, 3.0]
+    assert chosen(two_layer(output_weights=weights)).startswith("StructuredBDF")
+    assert chosen(two_layer(activation="tanh")).startswith("StructuredBDF")
+    assert chosen(MODELS["dependent"]()).startswith("StructuredBDF")
+    assert chosen(diagonal()).startswith("LSODA")
+
+
+def test_a_structured_method_without_structure_is_refused():
+    with pytest.raises(DataError, match="declares its structure"):
+        chosen(diagonal(), method="ETDRK4")
+
+
+# --- bad input ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_inputs_of_any_scale(scale):
+    """x ↦ s·x only changes the clock and the units of θ."""
+    inputs, targets = mf.datasets.gaussian(3, 5, rng=0)
+    unit = mf.TwoLayerNetwork(inputs, targets, 4)
+    scaled = mf.TwoLayerNetwork(scale * inputs, targets, 4)
+    start = mf.ZeroLossManifold(unit).random_point(rng=0)
+    path = mf.integrate(trace_flow(scaled), start / scale, atol=1e-10 / scale)
+    exact = mf.references.flattest_point(unit, start) / scale
+    assert path.status is mf.Status.STATIONARY
+    assert relative(path.end, exact) < 1e-6
+
+
+@pytest.mark.parametrize("method", STRUCTURED)
+def test_an_overflow_names_its_sample(method):
+    model = two_layer(activation="sinh")
+    structure = trace_flow(model).structured()
+    far = np.zeros(model.n_params)
+    far[: model.n_features] = 1e4 * model.inputs[1]
+    with pytest.raises(NonFiniteError, match="sample"):
+        structure.velocity(far)
+
+
+@pytest.mark.parametrize("method", ["auto", *STRUCTURED])
+def test_constant_sharpness_single_neurons_and_no_time(method):
+    linear = trace_flow(two_layer(activation="linear"))
+    start = linear.manifold.random_point(rng=0)
+    path = mf.integrate(linear, start, [0.0, 1.0], method=method)
+    assert relative(path.end, start) < 1e-12
+    single = trace_flow(two_layer(n=3, d=5, width=1))
+    start = single.manifold.random_point(rng=0)
+    assert mf.integrate(single, start, method=method).n_steps == 0
+    assert len(mf.integrate(single, start, [0.0], method=method)) == 1
+
+
+def test_rows_dependent_to_rounding():
+    inputs, targets = mf.datasets.gaussian(4, 6, rng=0)
+    inputs = np.vstack([inputs, inputs.sum(axis=0)])
+    model = mf.TwoLayerNetwork(inputs, np.append(targets, 0.3), 6)
+    flow = trace_flow(model)
+    path = mf.integrate(flow, flow.manifold.random_point(rng=0))
+    assert path.status is mf.Status.STATIONARY
+    assert np.abs(path.residual).max() < 1e-10
