@@ -1,8 +1,11 @@
 """Benchmarks: the judge, the peers, the table, and a guard that compares ratios."""
 
 import json
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from benchmarks.field import ACTIVATIONS
 from benchmarks.goals import GOALS, against
 from benchmarks.judge import Verdict, judge, reference
 from benchmarks.peer import Peer, all_peers
+from benchmarks.pictures import draw
 from benchmarks.problem import Problem
 from benchmarks.quantities import floor
 from benchmarks.race import Limits, Row, measure
@@ -313,6 +317,28 @@ def test_json_keeps_everything(tmp_path):
     assert set(kept) == {"machine", "rows", "precision", "quantities", "goals"}
     assert {"median", "ratio", "error", "rtol", "outcome"} < set(kept["rows"][0])
     assert as_text(Results.read(path)) == as_text(found)
+
+
+def test_pictures_are_drawn_of_what_was_measured(tmp_path):
+    assert draw(results(20.0), tmp_path) == []
+    row = Row("M", "trajectory", "scipy RK45, Z", "reduced", seconds=[1.0], error=1e-6)
+    rows = [replace(row, problem=size, task="endpoint") for size in "SM"]
+    sizes = {"parameters S": 80.0, "parameters M": 1e4}
+    found = Results(rows, [row, replace(row, error=1e-7)], sizes)
+    drawn = [path.name for path in draw(found, tmp_path)]
+    assert drawn == ["benchmarks_precision.png", "benchmarks_size.png"]
+
+
+def test_one_command_prints_the_goals_and_writes_json(tmp_path):
+    command = [sys.executable, "-m", "benchmarks", "--heats", "nothing of this name"]
+    root = Path(__file__).resolve().parents[1]
+    command += ["--out", str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("not measured") == len(GOALS)
+    assert json.loads((tmp_path / "benchmarks.json").read_text("utf-8"))["rows"] == []
 
 
 # ------------------------------------------------------------------------- the guard
