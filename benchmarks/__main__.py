@@ -46,7 +46,8 @@ QUICK = (
     Heat(Problem.of("M", condition=1e4), "endpoint", STIFF),
 )
 FULL = (
-    *(Heat(Problem.of(size), task) for size in "SML" for task in TASKS),
+    *(Heat(Problem.of(size), "endpoint") for size in "SML"),
+    *(Heat(Problem.of(size), "trajectory", PATIENT) for size in "SML"),
     Heat(Problem.of("XL"), "endpoint", PLAIN),
     *(
         Heat(Problem.of("M", condition=condition), "endpoint", STIFF)
@@ -54,7 +55,7 @@ FULL = (
     ),
     Heat(Problem.of("M", condition=1e2), "trajectory", STIFF),
     Heat(Problem.of("M", condition=1e4), "trajectory", STIFF),
-    *(Heat(Problem.of(size, "sinh"), task) for size in "SML" for task in TASKS),
+    *(Heat(Problem.of(size, "sinh"), task, PLAIN) for size in "SML" for task in TASKS),
     Heat(Problem.of("M", "sinh", 1e4), "endpoint", STIFF),
     *(
         Heat(problem, "endpoint", r"^manifold_flow auto|^diffrax .*, Z|DOP853, (Z|θ)")

@@ -28,30 +28,32 @@ def network(problem: Problem, activation: mf.Activation) -> mf.TwoLayerNetwork:
     )
 
 
-def follow(problem: Problem, task: str, rtol: float, method: str, model: Any) -> Any:
+def follow(
+    problem: Problem, task: str, model: mf.Model, options: dict[str, Any]
+) -> Any:
     """Return θ at the end, or the trajectory."""
     flow = mf.LimitingFlow(mf.ZeroLossManifold(model), mf.HessianTrace(), rate=RATE)
-    options: dict[str, Any] = {"method": method, "rtol": rtol, "progress": False}
     start = problem.start.ravel()
     if task == "trajectory":
         return mf.integrate(flow, start, problem.times, **options)
-    path = mf.integrate(flow, start, gtol=gtol(problem), **options)
-    return path.end.reshape(problem.m, problem.d)
+    return mf.integrate(flow, start, **options).end.reshape(problem.m, problem.d)
 
 
-def gtol(problem: Problem) -> float:
-    """Return the gtol that is the benchmark's rule: ours is relative to |∇S| there."""
+def told(problem: Problem, rtol: float) -> dict[str, Any]:
+    """Return the options; the benchmark's rule as a gtol, which is relative to |∇S|."""
     limit = problem.inputs @ problem.end.T
     _, slope, second, _ = problem.field.jet(limit)
     free = 2.0 * problem.field.weights[:, None] * slope * second
-    return problem.aim / problem.field.squared_gradient(free) ** 0.5
+    gtol = problem.aim / problem.field.squared_gradient(free) ** 0.5
+    return {"rtol": rtol, "gtol": gtol, "progress": False}
 
 
 def prepare(method: str, problem: Problem, task: str, rtol: float) -> Solve:
     """Read the formula; its derivatives are to Python what compiling is to C."""
     activation = mf.Activation.of(ACTIVATIONS[problem.activation].expression)
     network(problem, activation)  # its range is proved once
-    return lambda: follow(problem, task, rtol, method, network(problem, activation))
+    options = told(problem, rtol) | {"method": method}
+    return lambda: follow(problem, task, network(problem, activation), options)
 
 
 def prepare_callable(problem: Problem, task: str, rtol: float) -> Solve:
@@ -64,7 +66,8 @@ def prepare_callable(problem: Problem, task: str, rtol: float) -> Solve:
         return anp.sum(value(features), axis=1) - problem.targets
 
     model = mf.CallableModel(residual, problem.m * problem.d, loss="sum")
-    return lambda: follow(problem, task, rtol, "auto", model)
+    options = told(problem, rtol)
+    return lambda: follow(problem, task, model, options)
 
 
 def features(problem: Problem, path: mf.Trajectory) -> Array:
