@@ -14,7 +14,9 @@ REDUCED = r"^(scipy|diffrax) .*, Z$"
 SUNDIALS = r"^sundials .*, Z$"
 GEOMSTATS = r"^geomstats"
 OTHERS = r"^(?!manifold_flow)"
+AUTO = r"^manifold_flow auto$"
 OURS_ON_A_FUNCTION = r"^manifold_flow CallableModel$"
+ON_A_FUNCTION = 3.0
 
 PASS, FAIL, OPEN, MISSING = "pass", "FAIL", "open", "not measured"
 
@@ -94,6 +96,9 @@ def against(problem: str, task: str, peers: str, bound: float, text: str) -> Goa
     """Return a goal of the form: the best of these peers takes so many times longer."""
 
     def measure(results: Results) -> Measured | None:
+        for ours in results.of(problem, task, AUTO):
+            if ours.median is None:  # a goal that we do not finish is missed
+                return Measured(0.0, against=f"ours: {ours.outcome}")
         best = results.best(problem, task, peers)
         return None if best is None else Measured(best.ratio, best.is_bound, best.name)
 
@@ -101,12 +106,15 @@ def against(problem: str, task: str, peers: str, bound: float, text: str) -> Goa
 
 
 def on_a_function(results: Results) -> Measured | None:
-    """Return how much longer geomstats takes than CallableModel."""
+    """Return how much longer geomstats takes than CallableModel, or at most."""
     theirs = results.best("M", "endpoint", GEOMSTATS)
     ours = results.best("M", "endpoint", OURS_ON_A_FUNCTION)
-    if theirs is None or ours is None or ours.is_bound:
+    if theirs is None or ours is None:
         return None
-    return Measured(theirs.seconds / ours.seconds, theirs.is_bound, theirs.name)
+    value = theirs.seconds / ours.seconds
+    if ours.is_bound and (theirs.is_bound or value >= ON_A_FUNCTION):
+        return None
+    return Measured(value, theirs.is_bound, theirs.name)
 
 
 def quotient(above: str, below: str) -> Callable[[Results], Measured | None]:
@@ -132,7 +140,7 @@ def number(name: str, unit: float = 1.0) -> Callable[[Results], Measured | None]
 def above_floor(results: Results) -> Measured | None:
     """Return our seconds over those of the floor, at XL."""
     floor: Any = results.quantities.get("floor XL")
-    ours = results.best("XL", "endpoint", r"^manifold_flow auto$")
+    ours = results.best("XL", "endpoint", AUTO)
     if not isinstance(floor, dict) or ours is None:
         return None
     return Measured(ours.seconds / floor["floor"])
@@ -156,7 +164,12 @@ GOALS = (
     Goal("endpoint, XL, measured / floor", 3.0, False, above_floor),
     Goal("growth, doubling m at L", 2.1, False, quotient("auto L 2m", "auto L")),
     Goal("growth, doubling d at L", 1.05, False, quotient("auto L 2d", "auto L")),
-    Goal("autograd model, M, against geomstats + SciPy", 3.0, True, on_a_function),
+    Goal(
+        "autograd model, M, against geomstats + SciPy",
+        ON_A_FUNCTION,
+        True,
+        on_a_function,
+    ),
     Goal("ensemble, B = 1", 300.0, True, number("ensemble B=1", 1e6), "million/s"),
     Goal(
         "ensemble, full batch", 150.0, True, number("ensemble full", 1e6), "million/s"

@@ -290,6 +290,14 @@ def test_goal_is_judged_against_the_best_peer(found, verdict, value):
     assert (judged.verdict, judged.value) == (verdict, value)
 
 
+def test_goal_that_we_do_not_finish_is_missed():
+    found = results(120.0)
+    ours = Row("M cond 1e4", "endpoint", "manifold_flow auto", "ours", "> 60 s", 60.0)
+    found.rows.append(ours)
+    judged = against("M cond 1e4", "endpoint", ", Z$", 100.0, "").judge(found)
+    assert (judged.verdict, judged.against) == ("FAIL", "ours: > 60 s")
+
+
 def test_goals_on_single_numbers():
     found = Results(quantities={"auto L": 1.0, "auto L 2m": 2.05, "direct XL": 9e-3})
     verdicts = {judged.goal: judged.verdict for judged in goal_lines(found)}
