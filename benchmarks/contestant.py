@@ -37,6 +37,8 @@ THREADS = {
 }
 #: seconds in which a contestant must have imported and compiled
 PREPARATION = 600.0
+#: times the limit, in which a process that gets only a part of its core must answer
+PATIENCE = 3.0
 #: tenfold smaller tolerances that are tried where the first is not accurate enough
 TIGHTENINGS = 3
 
@@ -193,15 +195,24 @@ class Entry:
             answer = self._receive(PREPARATION)
             if answer != "prepared":
                 return answer
-            began = cpu_seconds(self.process.pid or 0)
-            if self.pipe.poll(limit):
-                return self._receive(limit)
-            bound = cpu_seconds(self.process.pid or 0) - began
+            bound = self._wait(limit)
+            if bound is None:
+                return self.pipe.recv()
         except (EOFError, ConnectionError):
             self.stop()
             return Failure(f"died (exit code {self.process.exitcode})")
         self.stop()
         return Failure(f"> {bound:.0f} s", bound)
+
+    def _wait(self, limit: float) -> float | None:
+        """Return None when there is an answer, CPU seconds when it is given up."""
+        pid = self.process.pid or 0
+        began, deadline = cpu_seconds(pid), time.monotonic() + PATIENCE * limit
+        while not self.pipe.poll(min(1.0, limit)):
+            used = cpu_seconds(pid) - began
+            if used > limit or time.monotonic() > deadline:
+                return used
+        return None
 
     def _receive(self, limit: float) -> Any:
         if self.pipe.poll(limit):

@@ -29,7 +29,7 @@ class Limits:
     Attributes
     ----------
     run : float
-        Seconds after which a run is given up; what it would have taken is more.
+        CPU seconds after which a run is given up; what it would have taken is more.
     pair : float
         Seconds that the repetitions of one pair may take together.
     repeats : int
