@@ -15,7 +15,7 @@ __all__ = ["MAX_ENTRIES", "as_finite", "as_real", "refuse_too_large"]
 Array = NDArray[np.float64]
 
 #: no array this library can work on holds more numbers; refused before allocating
-MAX_ENTRIES = 200_000_000
+MAX_ENTRIES = 500_000_000
 
 
 def as_real(name: str, value: ArrayLike) -> Array:
@@ -100,7 +100,7 @@ def refuse_too_large(what: str, *shape: int) -> None:
     Raises
     ------
     DataError
-        If it has more than 2e8 entries (1.6 GB).
+        If it has more than 5e8 entries (4 GB).
     """
     if math.prod(shape) > MAX_ENTRIES:
         sizes = " x ".join(reprlib.repr(size) for size in shape)

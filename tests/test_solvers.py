@@ -1,5 +1,7 @@
 """Structured solvers: the flow they integrate, their order, bad input."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -165,6 +167,25 @@ def test_exponential_steps_have_order_four_and_dense_output_three(smooth):
     assert 2.7 < np.polyfit(np.log(steps), np.log(between), 1)[0] < 5.0
 
 
+def test_order_where_steps_are_far_beyond_the_fastest_time_scale():
+    """hΛ from 5 to 40: the order falls to two, because neurons differ, not further."""
+    flow = trace_flow(ill_conditioned(1e2))
+    start = flow.manifold.random_point(rng=0)
+    start = mf.integrate(flow, start, method="StructuredBDF", gtol=3e-3).end
+    reduction = flow.manifold.model.reduction()
+    inner = flow.on(mf.ZeroLossManifold(reduction.model)).structured()
+    rates = inner.splitting(reduction.restrict(start)).rates
+    time = 0.5 / rates.min()
+    exact = mf.integrate(flow, start, [time], method="DOP853", rtol=1e-11, atol=1e-13)
+    steps = time / np.array([8, 16, 32])
+    assert steps.min() * rates.max() > 5
+    errors = [
+        np.abs(fixed_steps(flow, start, [time], h).end - exact.end).max() for h in steps
+    ]
+    assert 1.9 < np.polyfit(np.log(steps), np.log(errors), 1)[0] < 4.5
+    assert errors[0] < 1e-5 * np.abs(exact.end - start).max()
+
+
 @pytest.mark.parametrize("method", STRUCTURED)
 def test_error_falls_with_the_tolerance(smooth, method):
     flow, start, exact = smooth
@@ -231,7 +252,35 @@ def test_no_structured_method_changes_what_scipy_integrates(smooth, method):
     assert np.abs(path.points - exact.points).max() < 1e-6
 
 
-# --- any other model: Krylov ------------------------------------------------------------
+def test_nothing_of_size_np_is_allocated():
+    n, d, width = 20, 2000, 40
+    inputs, targets = mf.datasets.gaussian(n, d, rng=0)
+    flow = trace_flow(mf.TwoLayerNetwork(inputs, targets, width))
+    start = flow.manifold.random_point(rng=0)
+    for method in STRUCTURED:
+        tracemalloc.start()
+        end = mf.integrate(flow, start, method=method, rtol=1e-3, atol=1e-3).end
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert end.size == start.size
+        assert peak < 0.6 * n * 8 * start.size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("condition", "bound"), [(1e4, 500), (1e6, 2000)])
+def test_ill_conditioned_data_take_hundreds_of_steps_not_millions(condition, bound):
+    model = ill_conditioned(condition, n=20, d=100, width=100, loss="sum")
+    flow = trace_flow(model)
+    start = flow.manifold.random_point(rng=0)
+    path = mf.integrate(flow, start, rtol=1e-4, atol=1e-6)
+    assert path.details["method"].startswith("StructuredBDF")
+    assert path.status is mf.Status.STATIONARY
+    assert path.n_steps < bound
+    exact = mf.references.flattest_value(model)
+    assert path.sharpness[-1] == pytest.approx(exact, rel=1e-9)
+
+
+# --- any other model: Krylov ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["diagonal", "matrix", "two-layer"])
@@ -339,6 +388,18 @@ def test_constant_sharpness_single_neurons_and_no_time(method):
     start = single.manifold.random_point(rng=0)
     assert mf.integrate(single, start, method=method).n_steps == 0
     assert len(mf.integrate(single, start, [0.0], method=method)) == 1
+
+
+@pytest.mark.parametrize("method", [*STRUCTURED, "KrylovBDF"])
+def test_times_far_shorter_than_a_step_and_far_longer_than_the_flow(method):
+    flow = trace_flow(two_layer())
+    start = flow.manifold.random_point(rng=0)
+    times = [1e-12, 1e-9, 1e12]
+    path = mf.integrate(flow, start, times, method=method, rtol=1e-5, atol=1e-7)
+    assert path.times.tolist() == times
+    assert relative(path.points[0], start) < 1e-9
+    exact = mf.references.flattest_point(flow.manifold.model, start)
+    assert relative(path.end, exact) < 1e-5
 
 
 def test_rows_dependent_to_rounding():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from manifold_flow.errors import (
     DataError,
     IntegrationError,
     Interrupted,
+    ManifoldFlowError,
     OffManifoldError,
     RankDeficientJacobianError,
     ShapeError,
@@ -202,10 +204,31 @@ def _constraint(
     def observe(point: Array) -> Observation:
         return observation(manifold.linearize(point), flow.sharpness)
 
+    def violation(point: Array) -> float:
+        return float(np.abs(manifold.model.residual(point)).max())
+
     # a solver that keeps to M by itself would only lose its memory in a restart
     drift = np.inf if attracts else 1e4 * manifold.tolerance(start)
-    look = observe if structure is None else structure.observe
-    return Constraint(look, manifold.projection, drift, REGULAR_MARGIN)
+    if structure is None:
+        return Constraint(
+            observe, violation, manifold.projection, drift, REGULAR_MARGIN
+        )
+    return Constraint(
+        structure.observe,
+        structure.violation,
+        partial(_settled, structure, manifold),
+        drift,
+        REGULAR_MARGIN,
+    )
+
+
+def _settled(flow: ImplicitFlow, manifold: ZeroLossManifold, point: Array) -> Array:
+    """Project a point: fast from near M, with every guard from further away."""
+    try:
+        near = flow.settled(point)
+    except ManifoldFlowError:
+        near = None
+    return manifold.projection(point) if near is None else near
 
 
 def _check_start(manifold: ZeroLossManifold, point: Array, start: Array) -> None:

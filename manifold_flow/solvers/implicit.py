@@ -56,6 +56,8 @@ class StructuredBDF(ode.BDF):  # type: ignore[misc]  # SciPy is untyped
         fastest = structure.fastest_rate(np.array(y0))
         self.structure, self.pull = structure, ATTRACTION * fastest
         self.absolute, self.relative = atol, rtol
+        if first_step is None and fastest > 0.0:
+            first_step = min(0.1 * rtol**0.5 / fastest, t_bound - t0)
         super().__init__(
             self._attracted,
             t0,
@@ -65,7 +67,7 @@ class StructuredBDF(ode.BDF):  # type: ignore[misc]  # SciPy is untyped
             rtol=rtol,
             atol=atol,
             jac=csc_matrix((len(y0), len(y0))),  # replaced below
-            first_step=first_step or (0.1 * rtol**0.5 / fastest if fastest else None),
+            first_step=first_step,
         )
         # SciPy must never ask for another Jacobian: each is taken where Newton starts
         self.jac, self.J, self.I = None, _Scaled(), _Identity()

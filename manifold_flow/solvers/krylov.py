@@ -90,6 +90,12 @@ class KrylovFlow(ImplicitFlow):
     def observe(self, point: Array) -> Observation:
         return observation(self._at(point), self.sharpness)
 
+    def violation(self, point: Array) -> float:
+        return float(np.abs(self._at(point).residual).max())
+
+    def settled(self, point: Array) -> None:
+        return None  # the manifold's own projection costs no more
+
     def fastest_rate(self, point: Array) -> float:
         hessian = self.manifold.riemannian_hessian(self.sharpness, point)
         draw = np.random.default_rng(0).standard_normal(point.size)

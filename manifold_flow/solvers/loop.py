@@ -245,9 +245,7 @@ class _Run:
         while self.pending and self.pending[0] <= until:
             time = self.pending.pop(0)
             point = solver.y if time == solver.t else between(time)
-            self.path.drift = max(
-                self.path.drift, self.constraint.observe(point).residual
-            )
+            self.path.drift = max(self.path.drift, self.constraint.violation(point))
             self.path.keep(time, point, self.constraint)
 
 

@@ -24,6 +24,8 @@ class Constraint:
     ----------
     observe : callable
         ``point -> Observation``.
+    violation : callable
+        ``point -> max |r_i|``, cheaper than an observation.
     project : callable
         ``point -> point`` on M.
     max_drift : float
@@ -35,6 +37,7 @@ class Constraint:
     """
 
     observe: Callable[[Array], Observation]
+    violation: Callable[[Array], float]
     project: Callable[[Array], Array]
     max_drift: float
     min_rank_margin: float

@@ -130,6 +130,14 @@ class ImplicitFlow(ABC):
         """Return what the loop looks at; cheap right after a step that ended here."""
 
     @abstractmethod
+    def violation(self, point: Array) -> float:
+        """Return max |r_i|."""
+
+    @abstractmethod
+    def settled(self, point: Array) -> Array | None:
+        """Return the point of M a few full Gauss-Newton steps away; None if none is."""
+
+    @abstractmethod
     def fastest_rate(self, point: Array) -> float:
         """Return the size of the Jacobian's largest eigenvalue, roughly."""
 

@@ -145,10 +145,11 @@ class Neurons:
             shift = self._centre(weighted, excess, free)
             products = weighted @ self._stack.T
         gram = self.inputs_gram * products[:, :size]
-        right = np.einsum("ij,ij->i", self.inputs_gram, products[:, size:])
         factor = self._factorised(gram, residual)
-        both = np.stack([right, residual], axis=1)
-        solved, _ = lapack.dpotrs(factor, both, lower=1)
+        right = np.empty((size, 2), order="F")
+        right[:, 0] = np.einsum("ij,ij->i", self.inputs_gram, products[:, size:])
+        right[:, 1] = residual
+        solved, _ = lapack.dpotrs(factor, right, lower=1)
         excess -= solved[:, :1]
         return Snapshot(
             features=features,

@@ -14,6 +14,9 @@ __all__ = ["NeuronwiseFlow"]
 
 Array = NDArray[np.float64]
 
+#: full Gauss-Newton steps from near M, and the residual that is left there
+SETTLING_STEPS, ROUNDING = 4, 8 * np.finfo(float).eps
+
 
 class NeuronwiseFlow(Evaluating):
     r"""Flow of Tr ∇²L for a two-layer network: nothing of size p × p or n × p.
@@ -49,6 +52,21 @@ class NeuronwiseFlow(Evaluating):
             sigma_min=float(values[-1]),
             sigma_max=float(values[0]),
         )
+
+    def violation(self, point: Array) -> float:
+        return float(np.abs(self.at(point).residual).max())
+
+    def settled(self, point: Array) -> Array | None:
+        neurons = self.neurons
+        for _ in range(SETTLING_STEPS):
+            here = self.at(point)
+            steepest = float(np.sqrt(here.gram.diagonal().max()))
+            scale = max(1.0, steepest * float(np.linalg.norm(point)))
+            if np.abs(here.residual).max() <= ROUNDING * scale:
+                return point
+            way = here.correction[:, None] * here.weighted_slopes
+            point = point - (way.T @ neurons.inputs).ravel()
+        return None
 
     def splitting(self, point: Array) -> Modes:
         here = self.at(point)
