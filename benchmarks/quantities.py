@@ -146,7 +146,8 @@ def label_noise(problem: Problem, gap: float = 1e-2) -> float:
     """Return the seconds in which label-noise SGD itself would close the gap F − F*.
 
     Its clock says how many steps the flow's time is; a thousand of them are timed.
-    The learning rate is a tenth of what is stable: a larger one no longer follows.
+    The learning rate is a tenth of 2/(n λ₁), about what single samples leave stable: a
+    larger one no longer follows.
     """
     import manifold_flow as mf
 
@@ -155,7 +156,8 @@ def label_noise(problem: Problem, gap: float = 1e-2) -> float:
     )
     manifold, start = mf.ZeroLossManifold(model), problem.start.ravel()
     steepest = float(manifold.linearize(start).hessian_eigenvalues[0])
-    sgd = mf.LabelNoiseSGD(model, learning_rate=0.2 / steepest, noise_std=1.0)
+    learning_rate = 0.2 / (problem.n * steepest)
+    sgd = mf.LabelNoiseSGD(model, learning_rate=learning_rate, noise_std=1.0)
     flow = mf.limiting_flow(sgd, manifold)
     path = mf.integrate(flow, start, keep_steps=True, progress=False)
     above = np.asarray(path.sharpness) - mf.references.flattest_value(model)
