@@ -2,19 +2,21 @@
 # module), `make demo` and `make test` create the environment, install, and run.
 #   make demo PYTHON=python3.12      another interpreter (after `make clean`)
 #   make test PYTEST_ARGS="-x -k flow"
+#   make bench BENCH_ARGS="--peers 'scipy|auto' --heats '^M'"
 
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
 # one process a core; a file's tests share what is expensive, so they stay together
 PARALLEL := -n auto --dist loadfile
+BENCH_ARGS ?=
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # Two targets would install into one environment at once.
 .NOTPARALLEL:
-.PHONY: help demo test test-all lint format type theory docs clean
+.PHONY: help demo test test-all lint format type theory docs bench bench-full clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -45,6 +47,12 @@ theory: $(VENV)/.installed  ## every statement in symbols, with its control
 
 docs: $(VENV)/.installed-docs  ## the pages, in docs/_build/html; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+bench: $(VENV)/.installed-bench  ## us beside what users pick today, minutes; build/benchmarks
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-full: $(VENV)/.installed-bench  ## all sizes, conditions and activations; hours
+	$(BIN)/python -m benchmarks --full $(BENCH_ARGS)
 
 clean:  ## back to a fresh checkout
 	rm -rf $(VENV) .venv* build dist manifold_flow.egg-info manifold_flow_demo

@@ -8,7 +8,9 @@ from pathlib import Path
 from sphinx.errors import ExtensionError
 
 sys.path.insert(0, str(Path(__file__).parent))  # docs/figures.py, docs/theory_pages.py
+sys.path.insert(1, str(Path(__file__).parents[1]))  # benchmarks, which is not installed
 
+from benchmark_table import write_table
 from theory_pages import write_pages
 
 _metadata = configparser.ConfigParser()
@@ -96,6 +98,7 @@ def refuse_pages_without_pictures(app, error):
 
 def setup(app):
     app.connect("builder-inited", write_pages)
+    app.connect("builder-inited", write_table)
     app.connect("build-finished", refuse_pages_without_pictures)
     # After numpydoc, which makes directives and literals of the sections.
     app.connect("autodoc-process-docstring", escape_bars, priority=900)
