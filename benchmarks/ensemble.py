@@ -74,7 +74,7 @@ def ensembles(model: mf.Model) -> list[tuple[str, mf.Optimizer, int, int]]:
     ]
 
 
-def needs(model: mf.Model, replicas: int, drawn: int) -> tuple[float, float]:
+def needs(model: mf.TwoLayerNetwork, replicas: int, drawn: int) -> tuple[float, float]:
     """Return the flops and bytes of a gradient and its step.
 
     Two products of 2 flops for every parameter and drawn sample.  The parameters are

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -390,6 +391,51 @@ def test_compare_of_the_issue(capsys):
     assert (code, found["verdict"]) == (0, "HOLDS")
     assert 0.8 <= found["fitted_order"] <= 1.25
     assert found["rate_measured"] == pytest.approx(found["rate_predicted"], rel=0.05)
+
+
+@pytest.mark.slow
+def test_compare_by_default_makes_the_same_steps_in_every_normalisation(capsys):
+    tiny = ("compare", "--n", 2, "--d", 3, "--width", 3, "--replicas", 4, "--json")
+    half, whole = (
+        json.loads(run(capsys, *tiny, "--loss", loss, "--quiet")[1])
+        for loss in ("half-mean", "sum")
+    )
+    for one, other in zip(half["ensembles"], whole["ensembles"], strict=True):
+        # to the two digits to which rates and slow time are rounded
+        assert one["n_steps"] == pytest.approx(other["n_steps"], rel=0.05)
+        ratio = one["learning_rate"] / other["learning_rate"]
+        assert ratio == pytest.approx(4.0, rel=0.05)
+
+
+def test_compare_prints_the_schedule_or_why_there_is_none(capsys):
+    _, out, _ = run(capsys, *QUICK)
+    assert re.search(r"at learning rate 0.05, one e-fold takes \S+ steps", out)
+    _, out, _ = run(capsys, *QUICK, "--optimizer", "minibatch")
+    assert "e-fold" not in out
+
+
+@pytest.mark.parametrize(
+    ("command", "smaller"),
+    [
+        ("compare", ("--replicas", 2, "--slow-time", 0.1)),
+        ("flow", ("--n", 2, "--width", 3, "--times", 0.1)),
+    ],
+)
+def test_the_example_configurations_are_read(capsys, command, smaller):
+    file = Path(__file__).parents[1] / "docs" / "examples" / f"{command}.toml"
+    code, _, err = run(capsys, command, file, *smaller, "--quiet")
+    assert code in ((0, 3) if command == "compare" else (0,))
+    assert err == ""
+
+
+def test_the_advice_to_an_unstable_learning_rate_is_stable(capsys):
+    tiny = ("compare", "--n", 2, "--d", 3, "--width", 3, "--replicas", 2)
+    code, _, err = run(capsys, *tiny, "--eta", 5, 2)
+    advised = re.search(r"--eta ([\d. e-]+),", err)[1].split()
+    assert (code, len(advised)) == (2, 3)
+    code, out, _ = run(capsys, *tiny, "--eta", *advised, "--slow-time", 0.2)
+    assert code in (0, 3)
+    assert f"{float(advised[-1]):g} " in out
 
 
 def test_compare_with_a_wrong_rate_has_exit_status_1(capsys):

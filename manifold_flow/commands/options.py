@@ -28,6 +28,15 @@ NUMERICAL_FAILURE = 4
 MODELS = ("two-layer", "diagonal", "matrix")
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Name the defaults that are values; None and False say nothing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False:
+            return action.help
+        return super()._get_help_string(action)
+
+
 def new_command(
     parsers: Any, name: str, run: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
@@ -54,7 +63,7 @@ def new_command(
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
     command.set_defaults(run=run)
     command.add_argument(
@@ -67,15 +76,24 @@ def new_command(
 def add_model_options(command: argparse.ArgumentParser) -> None:
     """Add the options from which :func:`model_of` makes a model."""
     add = command.add_argument
-    add("config", nargs="?", metavar="CONFIG.toml", help="option names as keys")
+    add(
+        "config",
+        nargs="?",
+        metavar="CONFIG.toml",
+        help="options from a file",
+    )
     add("--model", default="two-layer", help=" or ".join(MODELS))
     add("--data", default="gaussian", help="gaussian, uniform, digits, or a file")
     add("--n", type=int, default=5, help="number of samples, unless from a file")
     add("--d", type=int, default=8, help="number of features (gaussian, uniform)")
     add("--width", "--m", type=int, default=10, help="of the network; rank of a matrix")
-    add("--activation", default="cubic", help="a name, or an expression in z")
+    add(
+        "--activation",
+        default="cubic",
+        help="a name, or a formula in z",
+    )
     add("--loss", default="half-mean", help="half-mean, mean or sum")
-    add("--seed", type=int, default=0, help="of everything random")
+    add("--seed", type=int, default=0, help="of data, start, draws and noise")
     command.set_defaults(command=command)
 
 

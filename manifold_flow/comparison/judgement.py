@@ -124,14 +124,21 @@ def judge(found: Evidence) -> tuple[Verdict, str]:
     if found.replicas_needed > found.replicas:
         return Verdict.NOT_REACHED, (
             f"Monte-Carlo noise hides the order, {found.order}, or the rate: {rates}. "
-            f"About {found.replicas_needed} replicas would resolve them, or larger "
-            "learning rates, whose error is larger"
+            f"About {found.replicas_needed} replicas would resolve them (without "
+            "randomness there are at most 16), or larger learning rates, whose error "
+            "is larger"
         )
     if found.error_vanishes and found.order_is_first and found.rate_agrees:
         return Verdict.HOLDS, (
             f"the error vanishes with order {found.order}; {limit}; {rates}"
         )
-    return Verdict.UNDECIDED, (
-        f"the order is {found.order}; {limit}; {rates}: at these learning rates the "
-        "error is not yet in proportion to them. Use smaller ones"
+    why = (
+        "at these learning rates the error is not yet in proportion to them. Use "
+        "smaller ones"
     )
+    if found.order.interval[0] > FIRST_ORDER[1]:
+        why = (
+            "the error falls faster than in proportion to them, because they are too "
+            "large or its order is higher. Use smaller ones, and look at the rate"
+        )
+    return Verdict.UNDECIDED, f"the order is {found.order}; {limit}; {rates}: {why}"

@@ -23,10 +23,12 @@ from manifold_flow.optimizers import Optimizer, simulate
 from manifold_flow.solvers.progress import Report
 from manifold_flow.trajectory import Trajectory
 
-__all__ = ["compare"]
+__all__ = ["compare", "tried_below"]
 
 Array = NDArray[np.float64]
 
+#: of the threshold of stability: the largest learning rate that is worth a try
+TRIED = 0.4
 #: how many times of a run may be compared; the number that divides the steps best is
 TIMES = range(16, 25)
 #: steps that are timed to say how long a run would take
@@ -219,6 +221,23 @@ def _checked_learning_rates(learning_rates: Sequence[float]) -> list[float]:
     return [float(rate) for rate in sorted(given, reverse=True)]
 
 
+def tried_below(threshold: float) -> list[float]:
+    """Return three learning rates well below a threshold of stability, in ratios of 2.
+
+    Parameters
+    ----------
+    threshold : float
+        Smallest learning rate that is not stable.
+
+    Returns
+    -------
+    list of float
+        0.4, 0.2 and 0.1 of the threshold, the largest rounded to two digits.
+    """
+    largest = float(f"{TRIED * threshold:.2g}")
+    return [largest, largest / 2, largest / 4]
+
+
 def _refuse_unstable(
     runs: list[Optimizer], manifold: ZeroLossManifold, start: Array
 ) -> None:
@@ -226,11 +245,13 @@ def _refuse_unstable(
     for run in runs:
         threshold = run.stability(here)
         if run.learning_rate >= threshold:
+            advised = " ".join(f"{rate:g}" for rate in tried_below(threshold))
             raise StabilityError(
                 f"learning_rate = {run.learning_rate:.6g} is not stable at the start, "
                 f"where the threshold is {threshold:.6g}: the run would leave the "
                 "neighbourhood of the manifold, on which the limit is a statement. Use "
-                f"learning rates below {threshold:.3g}, or force=True.",
+                f"learning rates well below it, such as {advised}, or force=True (on "
+                f"the command line: --eta {advised}, or --force).",
                 run.learning_rate,
                 threshold,
             )

@@ -147,13 +147,19 @@ class Comparison:
         )
         rows = [head, *(_cells(ensemble) for ensemble in self.ensembles)]
         widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
+        last = self.ensembles[-1]
         lines = [f"{self.optimizer}, {self.replicas} replicas", f"beside {self.flow}"]
+        lines.append(
+            f"whose S is {last.reference[0]:.4g} at slow time {last.times[0]:.3g} "
+            f"and {last.reference[-1]:.4g} at {last.times[-1]:.3g}"
+        )
         lines.append(f"on {self.model}, loss {self.loss}")
         lines += [f"note: {caveat}" for caveat in self.caveats]
         for row in rows:
             padded = (cell.ljust(w) for cell, w in zip(row, widths, strict=True))
             lines.append("  ".join(padded).rstrip())
-        return "\n".join([*lines, f"{self.verdict.name}: {self.reason}."])
+        why = self.reason.replace("; ", ";\n  ")
+        return "\n".join([*lines, f"{self.verdict.name}: {why}."])
 
     def __repr__(self) -> str:
         """Return the verdict, the order and the rates."""

@@ -21,12 +21,13 @@ def finite_step_flow(optimizer: object, manifold: ZeroLossManifold) -> Flow:
     The limiting flow holds as η → 0.  At finite η the fluctuations beside M are larger,
     :math:`HC + CH - \eta E[H_B C H_B] = \Sigma`, and so is the drift
     :math:`-\tfrac12 P_T D^3L[C]`: this explains most of the deviation of order η from
-    the limiting flow (theory notes §8), on the same clock.  What is left is of order
-    ησ²: the start-up, in which the fluctuations grow from 0, and their higher moments,
-    for which the loss is not quadratic.  So it is also of order η, and small beside the
-    correction where the noise is small beside the targets (measured on a two-layer
-    network with targets of order 1: 0.6, 2, 8 and 24 % of the deviation for σ = 1/4,
-    1/2, 1 and 2).
+    the limiting flow (theory notes §8), on the same clock.  What is left is measured,
+    not derived: it grows like ησ², so it is also of order η, and small beside the
+    correction where the noise is small beside the targets (on a two-layer network with
+    targets of order 1 and η = 0.02: 0.6, 2.5, 8.1 and 24 % of the deviation for
+    σ = 1/4, 1/2, 1 and 2).  A hypothesis is that it comes from the start-up, in which
+    the fluctuations grow from 0, and from their higher moments, for which the loss is
+    not quadratic.
 
     Parameters
     ----------

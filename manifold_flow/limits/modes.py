@@ -62,11 +62,15 @@ class Schedule:
         return 1.0 / (self.rates * self.time_per_step)
 
     def __str__(self) -> str:
-        """Name the fastest and the slowest mode, and warn of a hopeless one."""
+        """Return the optimizer and the summary."""
+        return f"{self.optimizer}:\n{self.summary}"
+
+    @property
+    def summary(self) -> str:
+        """Fastest and slowest mode in words, with a warning of a hopeless one."""
         steps = self.steps_per_efold
         flat = f" Flat directions: {self.n_flat}." if self.n_flat else ""
         lines = [
-            f"{self.optimizer}:",
             f"one e-fold takes {steps[0]:.3g} steps in the fastest of {len(steps)} "
             f"modes and {steps[-1]:.3g} in the slowest.{flat}",
         ]
