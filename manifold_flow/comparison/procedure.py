@@ -16,7 +16,7 @@ from manifold_flow.comparison.result import Comparison
 from manifold_flow.comparison.starts import displaced, independent_runs
 from manifold_flow.errors import DataError, StabilityError, require, suggest_keywords
 from manifold_flow.flow import Flow
-from manifold_flow.limits import limiting_flow
+from manifold_flow.limits import limiting_flow, require_same_model
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.optimizers import Optimizer, simulate
 from manifold_flow.solvers.progress import Report
@@ -125,6 +125,8 @@ def compare(  # noqa: PLR0913  # simulate's keywords beside the limit's
     representable("slow_time", slow_time)
     count("replicas", replicas, 2, "A mean needs a spread, or it has no error bar.")
     count("max_steps", max_steps)
+    if time_limit is not None:
+        positive("time_limit", time_limit, "Or pass None.")
     first, *chance = generator(rng).spawn(1 + len(rates))
     begin = (
         manifold.random_point(rng=first)
@@ -133,6 +135,8 @@ def compare(  # noqa: PLR0913  # simulate's keywords beside the limit's
     )
     tested = limiting_flow(optimizer, manifold) if flow is None else flow
     require("flow", tested, Flow, "Pass mf.LimitingFlow(manifold, sharpness, rate).")
+    require_same_model(optimizer, manifold)
+    require_same_model(optimizer, tested.manifold)
     runs = [optimizer.with_learning_rate(rate) for rate in rates]
     if not force:
         _refuse_unstable(runs, manifold, begin)
@@ -254,11 +258,11 @@ def _refuse_too_many(
     seconds = total * trials[-1].seconds_per_step()
     budget = f"max_steps = {max_steps}"
     if total <= max_steps:
-        if seconds <= positive("time_limit", time_limit):
+        if time_limit is None or seconds <= time_limit:
             return
         budget = f"time_limit = {time_limit:g} s"
     raise DataError(
-        f"reaching the slow time takes {total} steps in all, about {seconds:.3g} s "
+        f"reaching the slow time takes {total:g} steps in all, about {seconds:.3g} s "
         f"here, and {budget}. Steps grow as 1/eta^2 and faster: use larger learning "
         "rates or a shorter slow_time, or raise the budget."
     )

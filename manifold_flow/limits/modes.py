@@ -59,11 +59,17 @@ class Schedule:
     @property
     def steps_per_efold(self) -> Array:
         """Steps in which each mode falls by a factor e, shape (K,), ascending."""
-        return 1.0 / (self.rates * self.time_per_step)
+        with np.errstate(over="ignore", divide="ignore"):  # infinitely many
+            return 1.0 / self.rates / self.time_per_step
 
     def __str__(self) -> str:
         """Name the fastest and the slowest mode, and warn of a hopeless one."""
         steps = self.steps_per_efold
+        if not steps.size:
+            return (
+                f"{self.optimizer}:\nno mode decays: S is constant to second order in "
+                f"all {self.n_flat} directions along the manifold."
+            )
         flat = f" Flat directions: {self.n_flat}." if self.n_flat else ""
         lines = [
             f"{self.optimizer}:",

@@ -117,9 +117,7 @@ def integrate_sde(  # noqa: PLR0913  # all but three are given by name
     except RankDeficientJacobianError as error:
         paths.stop(Status.RANK_LOSS, str(error), error)
     except ProjectionError as error:
-        why = (
-            f"a step of dt = {longest:g} found no way back; use a shorter one. {error}"
-        )
+        why = f"a step of dt = {longest:g} found no way back; use a shorter one."
         paths.stop(Status.FAILED, f"{why} {error}", error)
     except (ManifoldFlowError, np.linalg.LinAlgError) as error:
         paths.stop(Status.FAILED, str(error), error)
@@ -139,7 +137,7 @@ def _check_budgets(
     needed = sum(n_steps for _, _, n_steps in intervals(times, longest))
     if needed > count("max_steps", max_steps):
         raise DataError(
-            f"slow time {times[-1]:.6g} takes {needed} steps of dt = {longest:.3g},"
+            f"slow time {times[-1]:.6g} takes {needed:g} steps of dt = {longest:.3g},"
             f" more than max_steps = {max_steps}. Use a longer dt, or a larger budget."
         )
 
