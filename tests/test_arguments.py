@@ -145,7 +145,7 @@ def test_sizes_are_refused_before_memory_is_allocated(call, what):
         call()
 
 
-# --- optimizers, flows and diffusions ----------------------------------------------------
+# --- optimizers, flows and diffusions -------------------------------------------------
 
 CIRCLE = mf.CallableModel(lambda t: [t @ t - 1.0], n_params=2)
 ON_CIRCLE = mf.LimitingDiffusion(mf.ZeroLossManifold(CIRCLE), 1.0)

@@ -140,11 +140,12 @@ def compare(  # noqa: PLR0913  # simulate's keywords beside the limit's
     runs = [optimizer.with_learning_rate(rate) for rate in rates]
     if not force:
         _refuse_unstable(runs, manifold, begin)
+    grid = _grid(runs, slow_time)
     curve = Curve(tested, begin, slow_time)
     many = independent_runs(optimizer, replicas)
     trials = [
         _Trial(run, displaced(run, manifold, begin, many, source), steps, source)
-        for run, steps, source in zip(runs, _grid(runs, slow_time), chance, strict=True)
+        for run, steps, source in zip(runs, grid, chance, strict=True)
     ]
     _refuse_too_many(trials, max_steps, time_limit)
     model = optimizer.model
