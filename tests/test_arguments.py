@@ -171,6 +171,9 @@ TWINS = two_layer(), two_layer()
             lambda: mf.LimitingDiffusion(ON_CIRCLE.manifold, [[1e200], [0.0]]),
             "^factor has an entry of size 1e.200",
         ),
+        (lambda: mf.limit_map(CIRCLE, [1e76, 0.0]), "gradient of the loss overflows"),
+        (lambda: mf.limit_map(CIRCLE, [3.0, 4.0], rtol="a"), "^rtol = 'a'"),
+        (lambda: ON_CIRCLE.manifold.projection([1e78, 0.0]), "after 100 iterations"),
         (lambda: ON_CIRCLE.drift("ab"), "^point is not an array"),
         (lambda: ON_CIRCLE.kick([1.0, 0.0], [1.0]), r"^increment: .* \(2,\)"),
         (

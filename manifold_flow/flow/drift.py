@@ -159,4 +159,6 @@ def _covariance(noise: ArrayLike, n_residuals: int) -> Array:
             f"noise has the eigenvalue {smallest:.3g}: a covariance has no negative "
             "one. Pass variances, or a positive semidefinite matrix."
         )
-    return 0.5 * (array + array.T)
+    covariance: Array = 0.5 * (array + array.T)
+    covariance.setflags(write=False)
+    return covariance
