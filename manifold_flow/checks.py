@@ -9,7 +9,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.errors import DataError, ShapeError
 
-__all__ = ["count", "generator", "number", "positive", "representable", "slow_times"]
+__all__ = [
+    "LARGEST",
+    "count",
+    "generator",
+    "number",
+    "positive",
+    "representable",
+    "slow_times",
+]
 
 Rng = None | int | np.random.Generator | np.random.SeedSequence
 Array = NDArray[np.float64]

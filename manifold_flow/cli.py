@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run(arguments)
         finally:
             # a full disk or a reader that left shows here, not at the interpreter's end
-            sys.stdout.flush()
+            if sys.stdout is not None:  # closed by whoever wants the status alone
+                sys.stdout.flush()
     except KeyboardInterrupt:
         _say("interrupted before there was a result.")
         return NUMERICAL_FAILURE
@@ -118,7 +119,7 @@ def _keep_partial(options: argparse.Namespace, error: IntegrationError) -> str:
     if getattr(options, "out", None) is None:
         return f"Pass --out {options.out_name} to keep the path so far."
     out = Path(options.out)
-    if out.suffix == ".png":  # where a picture was to go
+    if out.suffix in {".png", ".json"}:  # where picture or table was to go
         out = out.with_suffix(".npz")
     try:
         where = error.trajectory.save(out / "partial.npz" if out.is_dir() else out)

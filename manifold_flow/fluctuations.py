@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from manifold_flow.errors import StabilityError
+from manifold_flow.checks import count, number
+from manifold_flow.errors import DataError, ShapeError, StabilityError
 from manifold_flow.linearization import Linearization
 
 __all__ = ["stability_threshold", "stationary_covariance"]
@@ -72,6 +73,9 @@ def stationary_covariance(
     theory notes §1.12(d) (leading order) and §8.2 (finite steps).
     """
     values, vectors = here.hessian_eigensystem
+    _check(len(values), overlap, residuals_per_sample)
+    if noise.shape != (len(values), len(values)):
+        raise ShapeError("noise", (len(values), len(values)), noise.shape)
     root = np.sqrt(here.curvatures)
     denominator = _denominator(values, learning_rate, overlap)
     if (denominator <= 0.0).any():
@@ -111,9 +115,10 @@ def stability_threshold(
         The threshold; infinite where the Hessian vanishes.
     """
     values = here.hessian_eigenvalues
+    _check(len(values), overlap, residuals_per_sample)
     if values[0] <= 0.0:
         return np.inf
-    if overlap == 0.0:
+    if overlap <= RTOL:  # what it changes is below the accuracy
         return float(2.0 / values[0])
 
     def excess(learning_rate: float) -> float:
@@ -127,6 +132,19 @@ def stability_threshold(
     if excess(upper) <= 0.0:
         return float(upper)
     return float(brentq(excess, 0.0, upper, rtol=RTOL))
+
+
+def _check(n_residuals: int, overlap: float, residuals_per_sample: int) -> None:
+    if not 0.0 <= number("overlap", overlap) <= 1.0:
+        raise DataError(
+            f"overlap = {overlap}: must be from 0, the full batch, to 1, single "
+            "samples."
+        )
+    if n_residuals % count("residuals_per_sample", residuals_per_sample):
+        raise DataError(
+            f"residuals_per_sample = {residuals_per_sample} does not divide the "
+            f"{n_residuals} residuals, so samples would be cut. Pass that of the model."
+        )
 
 
 def _denominator(values: Array, learning_rate: float, overlap: float) -> Array:

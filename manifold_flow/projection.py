@@ -75,7 +75,9 @@ def gauss_newton(model: Model, point: Array) -> Array:
             _need_regular(here, [*full, size])
             return point
         step = _step(here, iteration, log)
-        damping = _damping(model, point, step, float(np.linalg.norm(here.residual)))
+        with np.errstate(over="ignore"):  # infinite, any finite one is smaller
+            before = float(np.linalg.norm(here.residual))
+        damping = _damping(model, point, step, before)
         log.append((iteration, size, damping * float(np.linalg.norm(step))))
         full = [*full, size] if damping == 1.0 else []
         if damping == 0.0:

@@ -1,5 +1,7 @@
 """What arguments of the wrong kind are told: typed errors that name the argument."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -9,13 +11,16 @@ from manifold_flow import bounds
 from manifold_flow.errors import (
     ArgumentError,
     DataError,
+    DivergenceError,
     HypothesisError,
     ManifoldFlowError,
+    NoLimitingFlowError,
     NonFiniteError,
     ProjectionError,
     ShapeError,
     UnknownKeywordError,
 )
+from manifold_flow.fluctuations import stability_threshold, stationary_covariance
 from manifold_flow.projection import gauss_newton
 
 NETWORK = two_layer()
@@ -126,11 +131,156 @@ HUGE = 10**12
             lambda: mf.simulate(SGD, START, 100, replicas=10**6),
             "the kept iterates",
         ),
+        (
+            lambda: mf.simulate(
+                mf.LabelNoiseSGD(NETWORK, 0.01, 0.1, HUGE, replacement=True), START, 3
+            ),
+            "the batches",
+        ),
+        (lambda: mf.compare(SGD, MANIFOLD, START, replicas=HUGE), "the replicas"),
     ],
 )
 def test_sizes_are_refused_before_memory_is_allocated(call, what):
     with pytest.raises(DataError, match=rf"^{what} would take .* refused before"):
         call()
+
+
+# --- optimizers, flows and diffusions -------------------------------------------------
+
+CIRCLE = mf.CallableModel(lambda t: [t @ t - 1.0], n_params=2)
+ON_CIRCLE = mf.LimitingDiffusion(mf.ZeroLossManifold(CIRCLE), 1.0)
+TWINS = two_layer(), two_layer()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: mf.LabelNoiseSGD(NETWORK, 0.1, 1e200), "^noise_std = 1e.200: its squ"),
+        (lambda: mf.LabelNoiseSGD(NETWORK, 0.1, 1.0, noise=[1]), "unknown noise"),
+        (
+            lambda: mf.SAM(NETWORK, 0.1, 0.1).with_learning_rate("a"),
+            "^learning_rate = 'a'",
+        ),
+        (lambda: mf.simulate(SGD, START, 10**400), "^n_steps has 401 digits"),
+        (
+            lambda: mf.DriftFlow(MANIFOLD, np.full(NETWORK.n_residuals, 1e300)),
+            "^noise has an entry of size 1e.300",
+        ),
+        (lambda: mf.LimitingDiffusion(MANIFOLD, 1e200), "^factor = 1e.200"),
+        (
+            lambda: mf.LimitingDiffusion(ON_CIRCLE.manifold, [[1e200], [0.0]]),
+            "^factor has an entry of size 1e.200",
+        ),
+        (lambda: mf.limit_map(CIRCLE, [1e76, 0.0]), "gradient of the loss overflows"),
+        (lambda: mf.limit_map(CIRCLE, [3.0, 4.0], rtol="a"), "^rtol = 'a'"),
+        (lambda: ON_CIRCLE.manifold.projection([1e78, 0.0]), "after 100 iterations"),
+        (lambda: ON_CIRCLE.drift("ab"), "^point is not an array"),
+        (lambda: ON_CIRCLE.kick([1.0, 0.0], [1.0]), r"^increment: .* \(2,\)"),
+        (
+            lambda: mf.compare(SGD, MANIFOLD, START, time_limit=-1.0),
+            "^time_limit = -1",
+        ),
+    ],
+)
+def test_numbers_that_overflow_and_words_that_are_none(call, message):
+    with pytest.raises(ManifoldFlowError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    "factor",
+    [
+        lambda point: np.ones((2, 1 + (abs(point[0] - 1.0) > 1e-9))),
+        lambda point: np.ones((2, 1 + (point[1] > 0.5))),
+    ],
+)
+def test_the_number_of_sources_is_the_same_everywhere(factor):
+    diffusion = mf.LimitingDiffusion(ON_CIRCLE.manifold, factor)
+    with pytest.raises(ManifoldFlowError, match="number is the same at every point"):
+        mf.integrate_sde(diffusion, [1.0, 0.0], [5.0], dt=0.05, rng=0)
+
+
+def test_a_flow_is_compared_with_an_optimizer_of_its_own_model():
+    model, other = TWINS
+    manifold, elsewhere = mf.ZeroLossManifold(model), mf.ZeroLossManifold(other)
+    sgd = mf.LabelNoiseSGD(model, 0.01, 0.1)
+    flow = mf.LimitingFlow(elsewhere, mf.HessianTrace())
+    for where in (manifold, elsewhere):
+        with pytest.raises(NoLimitingFlowError, match="different models"):
+            mf.compare(sgd, where, START, flow=flow)
+
+
+def test_divergence_is_told_where_the_start_has_no_threshold():
+    start = np.zeros((2, 2))
+    start[1] = 1.0, 2.0
+    with pytest.raises(DivergenceError, match="2/lambda_max at the start"):
+        mf.simulate(mf.GradientDescent(CIRCLE, 1e3), start, 100)
+    with pytest.raises(DivergenceError, match="2/lambda_max, which overflows"):
+        mf.simulate(mf.GradientDescent(CIRCLE, 1.0), [1e155, 1.0], 100)
+
+
+def test_a_residual_that_overflows_at_finite_params_is_infinite():
+    gd = mf.NormalizedGD(CIRCLE, 1e149)
+    run = mf.simulate(gd, np.array([1.0, 2.0]), 1)
+    assert np.isfinite(run.residual).all()
+    model = mf.DiagonalLinearNetwork([[1.0, 1.0]], [1.0])
+    with pytest.raises(DivergenceError) as caught:
+        mf.simulate(mf.GradientDescent(model, 1e50, 0.5), np.ones(4) * 2.0, 100)
+    run = mf.simulate(
+        mf.GradientDescent(model, 1e50, 0.5), np.ones(4) * 2.0, caught.value.step
+    )
+    assert np.array_equal(run.end, caught.value.params)
+
+
+def test_tiny_overlap_is_none():
+    here = NETWORK.linearize(START)
+    assert stability_threshold(here, 1e-20) == stability_threshold(here, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"overlap": -0.1}, "^overlap = -0.1"),
+        ({"overlap": np.nan}, "^overlap = nan"),
+        ({"overlap": 1.0, "residuals_per_sample": 0}, "^residuals_per_sample = 0"),
+        ({"overlap": 1.0, "residuals_per_sample": 7}, "does not divide"),
+    ],
+)
+def test_batches_that_are_none_have_no_fluctuations(options, message):
+    here = NETWORK.linearize(START)
+    noise = np.eye(NETWORK.n_residuals)
+    with pytest.raises(DataError, match=message):
+        stability_threshold(here, **options)
+    with pytest.raises(DataError, match=message):
+        stationary_covariance(here, noise, 0.01, **options)
+    with pytest.raises(ShapeError, match=r"^noise"):
+        stationary_covariance(here, np.diag(noise), 0.01)
+
+
+def test_a_schedule_without_modes_says_so():
+    model = two_layer(activation="z")
+    manifold = mf.ZeroLossManifold(model)
+    sgd = mf.LabelNoiseSGD(model, 0.01, 0.5)
+    plan = mf.schedule(sgd, manifold, manifold.random_point(rng=0))
+    assert plan.steps_per_efold.shape == (0,)
+    assert f"in all {plan.n_flat} directions" in str(plan)
+
+
+@pytest.mark.parametrize("factor", [0.5, np.ones((START.size, 1))])
+def test_diffusions_are_pickled(factor):
+    diffusion = mf.LimitingDiffusion(MANIFOLD, factor)
+    again = pickle.loads(pickle.dumps(diffusion))
+    assert repr(again) == repr(diffusion)
+    assert np.array_equal(again.drift(START), diffusion.drift(START))
+
+
+def test_many_standard_deviations_are_one_line():
+    inputs, targets = mf.datasets.gaussian(30, 40, rng=0)
+    network = mf.TwoLayerNetwork(inputs, targets, 4)
+    words = repr(mf.LabelNoiseSGD(network, 0.01, np.linspace(0.1, 0.2, 30)))
+    assert "\n" not in words
+    assert "..." in words
+    assert len(words) < 200
 
 
 # --- bounds ---------------------------------------------------------------------------

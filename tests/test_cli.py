@@ -345,6 +345,11 @@ def doctor_into(stdout):
     )
 
 
+def test_a_closed_standard_output_leaves_the_status(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["doctor", "--json"]) == 0
+
+
 def test_a_full_disk_and_a_reader_that_left():
     with open("/dev/full", "w") as full:
         done = doctor_into(full)
@@ -450,17 +455,19 @@ def test_compare_without_a_verdict_has_exit_status_3(capsys):
     assert re.search(r"NOT_REACHED: .* About \d+ replicas would", out)
 
 
-@pytest.mark.parametrize("suffix", ["png", "folder"])
+@pytest.mark.parametrize("suffix", ["png", "json", "folder"])
 def test_compare_writes_a_picture_or_a_folder(capsys, tmp_path, suffix):
     out = tmp_path / f"found.{suffix}"
     code, text, _ = run(capsys, *QUICK, "--out", out)
     assert code in (0, 3)
-    picture = out if suffix == "png" else out / "comparison.png"
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert f"saved {picture}" in text
-    if suffix == "folder":
-        found = json.loads((out / "comparison.json").read_text("utf-8"))
-        assert found["seed"] == 0
+    if suffix != "json":
+        picture = out if suffix == "png" else out / "comparison.png"
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert f"saved {picture}" in text
+    if suffix != "png":
+        table = out if suffix == "json" else out / "comparison.json"
+        assert json.loads(table.read_text("utf-8"))["seed"] == 0
+        assert f"saved {table}" in text
 
 
 def test_compare_reads_a_config_and_other_optimizers(capsys, tmp_path):

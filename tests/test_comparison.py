@@ -367,6 +367,7 @@ def problem():
         ({"replicas": 1}, DataError, "replicas = 1"),
         ({"slow_time": 0.0}, DataError, "slow_time = 0"),
         ({"slow_time": 0.01}, DataError, "is only 6.25 steps"),
+        ({"slow_time": 1e-9}, DataError, "is only 6.25e-07 steps"),
         ({"max_steps": 1000}, DataError, r"steps in all, about [\d.e+]+ s here"),
         ({"time_limit": 1e-3}, DataError, "time_limit = 0.001 s"),
         ({"time_limit": -1.0}, DataError, "time_limit = -1.0: must be positive"),

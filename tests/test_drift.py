@@ -196,3 +196,12 @@ def test_noise_must_be_a_covariance(noise, error, words):
 def test_numbers_out_of_bounds(name, value):
     with pytest.raises(DataError, match=name):
         mf.DriftFlow(mf.ZeroLossManifold(diagonal()), np.ones(3), **{name: value})
+
+
+def test_the_noise_of_a_flow_is_its_own_and_read_only():
+    noise = np.ones(3)
+    flow = mf.DriftFlow(mf.ZeroLossManifold(two_layer()), noise)
+    noise[:] = 5.0
+    assert np.array_equal(flow.noise, np.eye(3))
+    with pytest.raises(ValueError, match="read-only"):
+        flow.noise[0, 0] = 2.0

@@ -81,7 +81,11 @@ def add_to(parsers: Any) -> None:
     add("--force", action="store_true", help="run unstable learning rates")
     add("--max-steps", type=int, default=2_000_000, help="budget of steps in all")
     add("--time-limit", type=float, help="budget of seconds, estimated before")
-    add("--out", metavar="FOLDER", help="for comparison.json and .png; or a FILE.png")
+    add(
+        "--out",
+        metavar="FOLDER",
+        help="for comparison.json and .png; or one file of either",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -226,7 +230,7 @@ def _targets(out: str | None) -> list[Path]:
     if out is None:
         return []
     target = Path(out)
-    if target.suffix == ".png":
+    if target.suffix in {".png", ".json"}:
         return [target]
     return [target / "comparison.json", target / "comparison.png"]
 

@@ -16,8 +16,7 @@ from manifold_flow.comparison.result import Comparison
 from manifold_flow.comparison.starts import displaced, independent_runs
 from manifold_flow.errors import DataError, StabilityError, require, suggest_keywords
 from manifold_flow.flow import Flow
-from manifold_flow.limits import limiting_flow
-from manifold_flow.limits.theorems import require_same_model
+from manifold_flow.limits import limiting_flow, require_same_model
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.optimizers import Optimizer, simulate
 from manifold_flow.solvers.progress import Report
@@ -129,7 +128,7 @@ def compare(  # noqa: PLR0913  # simulate's keywords beside the limit's
     representable("slow_time", slow_time)
     count("replicas", replicas, 2, "A mean needs a spread, or it has no error bar.")
     count("max_steps", max_steps)
-    seconds = np.inf if time_limit is None else positive("time_limit", time_limit)
+    patience = np.inf if time_limit is None else positive("time_limit", time_limit)
     first, *chance = generator(rng).spawn(1 + len(rates))
     begin = (
         manifold.random_point(rng=first)
@@ -140,13 +139,14 @@ def compare(  # noqa: PLR0913  # simulate's keywords beside the limit's
     runs = [optimizer.with_learning_rate(rate) for rate in rates]
     if not force:
         _refuse_unstable(runs, manifold, begin)
+    grid = _grid(runs, slow_time)
     curve = Curve(tested, begin, slow_time)
     many = independent_runs(optimizer, replicas)
     trials = [
         _Trial(run, displaced(run, manifold, begin, many, source), steps, source)
-        for run, steps, source in zip(runs, _grid(runs, slow_time), chance, strict=True)
+        for run, steps, source in zip(runs, grid, chance, strict=True)
     ]
-    _refuse_too_many(trials, max_steps, seconds)
+    _refuse_too_many(trials, max_steps, patience)
     model = optimizer.model
     return Comparison(
         ensembles=tuple(trial.beside(curve, progress) for trial in trials),
@@ -291,7 +291,7 @@ def _refuse_too_many(trials: list[_Trial], max_steps: int, time_limit: float) ->
         f"max_steps = {max_steps}" if too_many else f"time_limit = {time_limit:g} s"
     )
     raise DataError(
-        f"reaching the slow time takes {total} steps in all, about {seconds:.3g} s "
+        f"reaching the slow time takes {total:g} steps in all, about {seconds:.3g} s "
         f"here, and {budget}. Steps grow as 1/eta^2 and faster: use larger learning "
         "rates or a shorter slow_time, or raise the budget."
     )

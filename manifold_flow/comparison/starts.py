@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from manifold_flow.arrays import refuse_too_large
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.optimizers import Optimizer
 
@@ -66,6 +67,7 @@ def displaced(
     array, shape (R, p)
         The starts.
     """
+    refuse_too_large("the replicas", replicas, start.size)
     starts = np.tile(start, (replicas, 1))
     if optimizer.label_noise is not None:
         return starts

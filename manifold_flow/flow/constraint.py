@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_finite
-from manifold_flow.errors import ManifoldFlowError
+from manifold_flow.errors import ManifoldFlowError, NonFiniteError
 from manifold_flow.flow.abstract import Flow
 from manifold_flow.flow.start import regular_start
 from manifold_flow.linearization import REGULAR_MARGIN
@@ -136,14 +136,21 @@ def _seen_off_manifold(flow: Flow, point: Array, start_size: float) -> Observati
     model, here = flow.manifold.model, flow.manifold.linearize(point)
     largest, smallest = here.singular_values[0], here.singular_values[-1]
     size = max(float(np.linalg.norm(point)), start_size)
-    misfit = float(np.linalg.norm(here.residual))
+    with np.errstate(over="ignore"):
+        misfit = float(np.linalg.norm(here.residual))
+        gradient_norm = float(np.linalg.norm(flow.steepness(here)))
+        full_norm = float(largest * np.linalg.norm(here.curvatures * here.residual))
+    if not np.isfinite(full_norm + gradient_norm):
+        raise NonFiniteError(
+            f"the gradient of the loss overflows at max |residual| = "
+            f"{np.abs(here.residual).max():.3g}: its square is no float64. Start "
+            "closer to the zero-loss manifold, or rescale inputs and targets."
+        )
     within = size * float(smallest)
     return Observation(
         sharpness=flow.sharpness.value(here),
-        gradient_norm=float(np.linalg.norm(flow.steepness(here))),
-        full_gradient_norm=float(
-            largest * np.linalg.norm(here.curvatures * here.residual)
-        ),
+        gradient_norm=gradient_norm,
+        full_gradient_norm=full_norm,
         residual=float(np.abs(here.residual).max()),
         sigma_min=float(smallest),
         sigma_max=float(largest),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_real
-from manifold_flow.checks import number, representable
+from manifold_flow.checks import LARGEST, number, representable
 from manifold_flow.errors import DataError, ShapeError, require, suggests_keywords
 from manifold_flow.flow.abstract import Flow
 from manifold_flow.fluctuations import stationary_covariance
@@ -144,10 +144,17 @@ def _covariance(noise: ArrayLike, n_residuals: int) -> Array:
     scale = np.abs(array).max()
     if not np.isfinite(scale) or np.abs(array - array.T).max() > ROUNDING * scale:
         raise DataError("noise is not finite and symmetric: it must be a covariance.")
+    if scale > LARGEST:
+        raise DataError(
+            f"noise has an entry of size {scale:.3g}: its square is no float64. Choose "
+            "other units."
+        )
     smallest = float(np.linalg.eigvalsh(array)[0])
     if smallest < -ROUNDING * scale:
         raise DataError(
             f"noise has the eigenvalue {smallest:.3g}: a covariance has no negative "
             "one. Pass variances, or a positive semidefinite matrix."
         )
-    return 0.5 * (array + array.T)
+    covariance: Array = 0.5 * (array + array.T)
+    covariance.setflags(write=False)
+    return covariance

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_real
+from manifold_flow.checks import positive
 from manifold_flow.errors import require, suggest_keywords, suggests_keywords
 from manifold_flow.flow.abstract import Flow
 from manifold_flow.flow.integration import integrate
@@ -189,6 +190,7 @@ def limit_map(model: Model, params: ArrayLike, rtol: float = 1e-12) -> Array:
     >>> mf.limit_map(circle, [3.0, 4.0]).round(12).tolist()
     [0.6, 0.8]
     """
+    positive("rtol", rtol)
     size = float(np.abs(as_real("params", params)).max(initial=0.0))
     # a small start grows: what it is relative to itself decides where the flow ends
     atol = 1e-2 * rtol * (min(size, 1.0) or 1.0)

@@ -6,7 +6,7 @@ from manifold_flow.limits.largest_step import TrackingStep, largest_tracking_ste
 from manifold_flow.limits.modes import Schedule, schedule
 from manifold_flow.limits.sde import integrate_sde
 from manifold_flow.limits.second_derivative import limit_map_hessian
-from manifold_flow.limits.theorems import limiting_flow
+from manifold_flow.limits.theorems import limiting_flow, require_same_model
 
 __all__ = [
     "LimitingDiffusion",
@@ -17,5 +17,6 @@ __all__ = [
     "largest_tracking_step",
     "limit_map_hessian",
     "limiting_flow",
+    "require_same_model",
     "schedule",
 ]

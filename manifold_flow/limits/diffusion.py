@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from manifold_flow.arrays import as_real
 from manifold_flow.errors import require, suggests_keywords
 from manifold_flow.limits.gradient_noise import (
     Given,
@@ -117,7 +120,7 @@ class LimitingDiffusion:
         size = manifold.model.n_params
         if not callable(covariance):
             return cls(manifold, square_root(covariance, size))
-        return cls(manifold, lambda point: square_root(covariance(point), size))
+        return cls(manifold, partial(_root_at, covariance, size))
 
     def drift(self, point: ArrayLike) -> Array:
         r"""Return the Itô drift :math:`\tfrac12 \partial^2\Phi[\Sigma]`, shape (p,).
@@ -203,12 +206,20 @@ class LimitingDiffusion:
             A tangent vector.
         """
         here, point = self._seen_from(point)
-        return here.tangent_part(self.noise.kick(point, increment))
+        return here.tangent_part(
+            self.noise.kick(point, as_real("increment", increment))
+        )
 
     def _seen_from(self, point: ArrayLike) -> tuple[Linearization, Array]:
-        point = np.asarray(point, dtype=float)
+        point = as_real("point", point)
         return self.manifold.linearize(point), point
 
     def __repr__(self) -> str:
         """Return the noise."""
         return f"LimitingDiffusion({self.noise!r})"
+
+
+def _root_at(
+    covariance: Callable[[Array], ArrayLike], n_params: int, point: Array
+) -> Array:
+    return square_root(covariance(point), n_params)

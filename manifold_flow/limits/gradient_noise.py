@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_finite
-from manifold_flow.checks import number
+from manifold_flow.checks import LARGEST, number, representable
 from manifold_flow.errors import CallbackError, DataError, ManifoldFlowError, ShapeError
 from manifold_flow.linearization import Linearization
 
@@ -81,6 +82,8 @@ class IsotropicNoise(GradientNoise):
         return self.n_params
 
     def kick(self, point: Array, increment: Array) -> Array:
+        if increment.shape != (self.n_params,):
+            raise ShapeError("increment", (self.n_params,), increment.shape)
         return self.scale * increment
 
     def split(self, here: Linearization, point: Array) -> tuple[Array, Array]:
@@ -132,7 +135,20 @@ class FactorNoise(GradientNoise):
         return self._factor(point).shape[1]
 
     def kick(self, point: Array, increment: Array) -> Array:
-        return self._factor(point) @ increment
+        return self._of_sources(point, len(increment)) @ increment
+
+    def _of_sources(self, point: Array, n_sources: int) -> Array:
+        """Return B, after checking its number of columns."""
+        columns = self._factor(point)
+        if columns.shape[1] != n_sources:
+            raise ShapeError(
+                "factor",
+                (len(point), n_sources),
+                columns.shape,
+                "Every column is a source of noise, and their number is the same at "
+                "every point. Fill up with columns of zeros.",
+            )
+        return columns
 
     def split(self, here: Linearization, point: Array) -> tuple[Array, Array]:
         columns = self._factor(point).T
@@ -150,12 +166,16 @@ class FactorNoise(GradientNoise):
         if self._constant:
             return total
         step = STEP * max(1.0, float(np.abs(point).max()))
-        for k, column in enumerate(self._factor(point).T):
+        columns = self._factor(point)
+        for k, column in enumerate(columns.T):
             tangent = here.tangent_part(column)
             length = float(np.linalg.norm(tangent))
             if length > 0.0:
                 shift = step / length * tangent
-                ahead, behind = self._factor(point + shift), self._factor(point - shift)
+                ahead, behind = (
+                    self._of_sources(beside, columns.shape[1])
+                    for beside in (point + shift, point - shift)
+                )
                 total += (ahead - behind)[:, k] * length / (2.0 * step)
         return total
 
@@ -186,14 +206,16 @@ def gradient_noise(factor: Given, n_params: int) -> GradientNoise:
     """
     if callable(factor):
         name = f"factor {getattr(factor, '__name__', type(factor).__name__)}"
-        return FactorNoise(_checked(factor, n_params), constant=False, name=name)
+        return FactorNoise(partial(_checked, factor, n_params), False, name)
     if np.ndim(factor) > 0:
         matrix = _matrix(factor, n_params)
         name = f"constant factor of {matrix.shape[1]} columns"
-        return FactorNoise(lambda point: matrix, constant=True, name=name)
+        return FactorNoise(partial(_given, matrix), True, name)
     scale = number("factor", factor, "Pass σ of σI, B of shape (p, k), or a function.")
     if scale < 0.0:
         raise DataError(f"factor = {scale}: the standard deviation σ is 0 or more.")
+    if scale > 0.0:
+        representable("factor", scale)
     return IsotropicNoise(scale, n_params)
 
 
@@ -241,28 +263,33 @@ def square_root(covariance: ArrayLike, n_params: int) -> Array:
     return (vectors * roots) @ vectors.T
 
 
+def _given(matrix: Array, point: Array) -> Array:
+    return matrix
+
+
 def _checked(
-    factor: Callable[[Array], ArrayLike], n_params: int
-) -> Callable[[Array], Array]:
-    """Return a user's factor that says what it raised, and checks what it returned."""
-
-    def checked(point: Array) -> Array:
-        try:
-            value = factor(point.copy())
-        except ManifoldFlowError:
-            raise
-        except Exception as error:
-            raise CallbackError(
-                f"the factor raised {type(error).__name__} at a point of norm "
-                f"{np.linalg.norm(point):.6g}: {error}"
-            ) from error
-        return _matrix(value, n_params)
-
-    return checked
+    factor: Callable[[Array], ArrayLike], n_params: int, point: Array
+) -> Array:
+    """Call a user's factor, say what it raised, and check what it returned."""
+    try:
+        value = factor(point.copy())
+    except ManifoldFlowError:
+        raise
+    except Exception as error:
+        raise CallbackError(
+            f"the factor raised {type(error).__name__} at a point of norm "
+            f"{np.linalg.norm(point):.6g}: {error}"
+        ) from error
+    return _matrix(value, n_params)
 
 
 def _matrix(value: ArrayLike, n_params: int) -> Array:
     matrix = as_finite("factor", value, 2)
     if len(matrix) != n_params:
         raise ShapeError("factor", f"({n_params}, k)", matrix.shape)
+    if np.abs(matrix).max() > LARGEST:
+        raise DataError(
+            f"factor has an entry of size {np.abs(matrix).max():.3g}: its square, a "
+            "variance, is no float64. Choose other units."
+        )
     return matrix

@@ -59,7 +59,8 @@ class Schedule:
     @property
     def steps_per_efold(self) -> Array:
         """Steps in which each mode falls by a factor e, shape (K,), ascending."""
-        return 1.0 / (self.rates * self.time_per_step)
+        with np.errstate(over="ignore", divide="ignore"):  # infinitely many
+            return 1.0 / self.rates / self.time_per_step
 
     def __str__(self) -> str:
         """Return the optimizer and the summary."""
@@ -69,6 +70,11 @@ class Schedule:
     def summary(self) -> str:
         """Fastest and slowest mode in words, with a warning of a hopeless one."""
         steps = self.steps_per_efold
+        if not steps.size:
+            return (
+                f"{self.optimizer}:\nno mode decays: S is constant to second order in "
+                f"all {self.n_flat} directions along the manifold."
+            )
         flat = f" Flat directions: {self.n_flat}." if self.n_flat else ""
         lines = [
             f"one e-fold takes {steps[0]:.3g} steps in the fastest of {len(steps)} "

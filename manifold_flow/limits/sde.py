@@ -137,7 +137,7 @@ def _check_budgets(
     needed = sum(n_steps for _, _, n_steps in intervals(times, longest))
     if needed > count("max_steps", max_steps):
         raise DataError(
-            f"slow time {times[-1]:.6g} takes {needed} steps of dt = {longest:.3g},"
+            f"slow time {times[-1]:.6g} takes {needed:g} steps of dt = {longest:.3g},"
             f" more than max_steps = {max_steps}. Use a longer dt, or a larger budget."
         )
 

@@ -8,6 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from manifold_flow.errors import NonFiniteError
+
 __all__ = ["Linearization", "rank_message"]
 
 Array = NDArray[np.float64]
@@ -92,7 +94,14 @@ class Linearization(ABC):
     def hessian_eigensystem(self) -> tuple[Array, Array]:
         """Eigenvalues (descending) and eigenvectors of diag(√c) G diag(√c)."""
         root = np.sqrt(self.curvatures)
-        values, vectors = np.linalg.eigh(root[:, None] * self.gram * root)
+        hessian = root[:, None] * self.gram * root
+        if not np.isfinite(hessian).all():
+            raise NonFiniteError(
+                "the Hessian of the loss overflows here, because the square of a "
+                "residual's gradient is no float64. Start closer, or use smaller "
+                "targets."
+            )
+        values, vectors = np.linalg.eigh(hessian)
         return values[::-1], vectors[:, ::-1]
 
     @property

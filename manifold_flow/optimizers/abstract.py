@@ -176,11 +176,21 @@ class Optimizer(ABC):
     def __repr__(self) -> str:
         """Return the hyperparameters."""
         settings = (
-            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}"
+            f"{name}={_in_short(value)}"
             for name, value in vars(self).items()
             if name != "model"
         )
         return f"{type(self).__name__}({', '.join(settings)})"
+
+
+def _in_short(value: object) -> str:
+    """Return numbers without digits that are zero, and few of many, on one line."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, np.ndarray):
+        with np.printoptions(precision=4, threshold=6, edgeitems=2, linewidth=1000):
+            return str(value)
+    return repr(value)
 
 
 def stretched(vectors: Array, length: float) -> Array:

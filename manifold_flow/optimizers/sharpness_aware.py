@@ -107,5 +107,6 @@ class SAM(Optimizer):
 
     def with_learning_rate(self, learning_rate: float) -> Self:
         """Return SAM with another η and the radius in the same ratio to it."""
-        radius = self.radius * (learning_rate / self.learning_rate)
+        wanted = representable("learning_rate", learning_rate)
+        radius = self.radius * (wanted / self.learning_rate)
         return replace(self, learning_rate=learning_rate, radius=radius)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from manifold_flow.arrays import refuse_too_large
 from manifold_flow.checks import Rng, count, generator, positive
 from manifold_flow.errors import (
+    DataError,
     DivergenceError,
     IntegrationError,
     Interrupted,
@@ -30,6 +31,9 @@ from manifold_flow.trajectory import Status, Trajectory, ensemble_details
 __all__ = ["simulate"]
 
 Array = NDArray[np.float64]
+
+#: a nanosecond each, they would take a month
+MOST_STEPS = 10**15
 
 
 @suggest_keywords
@@ -108,13 +112,19 @@ def simulate(  # noqa: PLR0913  # how to run it, by name
     ((3, 3, 4), [0.0, 0.1, 0.2])
     """
     require("optimizer", optimizer, Optimizer, "Flows are followed by mf.integrate().")
-    count("n_steps", n_steps, least=0)
+    if count("n_steps", n_steps, least=0) > MOST_STEPS:
+        raise DataError(
+            f"n_steps has {len(str(n_steps))} digits: more than {MOST_STEPS:.0e} steps "
+            "would take years. Use a larger learning rate, or follow limiting_flow()."
+        )
     if every is not None:
         count("every", every)
     patience = math.inf if time_limit is None else positive("time_limit", time_limit)
     begin = as_start(optimizer.model, start, replicas)
     every = every or max(1, n_steps // 100)
     refuse_too_large("the kept iterates", n_steps // every + 2, *begin.shape)
+    many, size = len(np.atleast_2d(begin)), optimizer.batches.size
+    refuse_too_large("the batches", many, size, optimizer.model.residuals_per_sample)
     draws, report = generator(rng), reporter(progress)
     reduction = optimizer.model.reduction()
     inner, first = optimizer.on(reduction.model), reduction.restrict(begin)
@@ -188,7 +198,8 @@ class _Run:
         """
         residual = optimizer.model.residual
         points = np.array([params for _, params in self.kept])
-        largest = np.array([np.abs(residual(rows)).max() for rows in points])
+        with np.errstate(all="ignore"):  # an overflow is told by its infinity
+            largest = np.array([np.abs(residual(rows)).max() for rows in points])
         trajectory = Trajectory(
             times=np.array([step for step, _ in self.kept]) * optimizer.time_per_step,
             status=Status.OUT_OF_BUDGET if self.ended_early else Status.COMPLETED,
@@ -213,12 +224,10 @@ class _Run:
 def _divergence(
     optimizer: Optimizer, start: Array, step: int, params: Array
 ) -> DivergenceError:
-    here = optimizer.model.linearize(np.atleast_2d(start)[0])
     return DivergenceError(
         f"{optimizer!r} left the finite numbers after step {step}. Gradient descent "
-        "needs learning_rate < 2/lambda_max = "
-        f"{2.0 / here.hessian_eigenvalues[0]:.3g} at the start, and noise or small "
-        "batches need less. Use a smaller learning_rate.",
+        f"needs learning_rate < 2/lambda_max{_edge(optimizer.model, start)} at the "
+        "start, and noise or small batches need less. Use a smaller learning_rate.",
         step,
         params,
     )

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.arrays import as_real
 from manifold_flow.batches import Batches
-from manifold_flow.checks import number
+from manifold_flow.checks import number, representable
 from manifold_flow.errors import DataError, UnknownNameError, suggests_keywords
 from manifold_flow.fluctuations import stability_threshold
 from manifold_flow.linearization import Linearization
@@ -178,7 +178,7 @@ class LabelNoiseSGD(StochasticGradient):
         _ = self.batches  # refuses a batch that cannot be drawn
         std = _checked_std(self.noise_std, self.model.n_residuals)
         object.__setattr__(self, "noise_std", std)
-        if self.noise not in LAWS:
+        if self.noise not in tuple(LAWS):
             raise UnknownNameError("noise", self.noise, LAWS)
 
     @property
@@ -205,4 +205,6 @@ def _checked_std(noise_std: ArrayLike, n_residuals: int) -> float | Array:
         std.setflags(write=False)
     if not (np.isfinite(std).all() and np.min(std) >= 0.0):
         raise DataError(f"noise_std = {noise_std!r}: must be finite and 0 or more.")
+    for size in np.ravel(std)[np.ravel(std) > 0.0]:
+        representable("noise_std", float(size), "0 is no noise.")
     return std
