@@ -18,9 +18,11 @@ from manifold_flow.errors import (
     DivergenceError,
     IntegrationError,
     Interrupted,
+    NonFiniteError,
     require,
     suggest_keywords,
 )
+from manifold_flow.models.model import Model
 from manifold_flow.optimizers.abstract import Optimizer
 from manifold_flow.optimizers.starting import as_start, refuse_hopeless
 from manifold_flow.optimizers.stepping import overrun, windows
@@ -231,3 +233,12 @@ def _divergence(
         step,
         params,
     )
+
+
+def _edge(model: Model, start: Array) -> str:
+    """Return the largest stable learning rate at a start, where there is one."""
+    try:
+        top = model.linearize(np.atleast_2d(start)[0]).hessian_eigenvalues[0]
+    except NonFiniteError:
+        return ", which overflows"
+    return f" = {2.0 / top:.3g}" if top > 0.0 else ""
