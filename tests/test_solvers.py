@@ -410,3 +410,18 @@ def test_rows_dependent_to_rounding():
     path = mf.integrate(flow, flow.manifold.random_point(rng=0))
     assert path.status is mf.Status.STATIONARY
     assert np.abs(path.residual).max() < 1e-10
+
+
+def test_auto_is_implicit_where_a_neuron_waits_long():
+    """φ' of e^z at −9 is 8000 times smaller: no rate is shared (theory notes §1.8)."""
+    inputs = np.linalg.cholesky([[1.0, -0.8], [-0.8, 1.0]])
+    features = np.array([[-9.0, 0.5, 0.2], [0.1, 0.3, -0.4]])
+    point = np.linalg.solve(inputs, features).T.ravel()
+    for activation, chosen in (("exp", "StructuredBDF"), ("sinh", "ETDRK4")):
+        waiting = features if activation == "exp" else features / 9.0
+        start = point if activation == "exp" else point / 9.0
+        values = mf.Activation.of(activation)(waiting)
+        model = mf.TwoLayerNetwork(inputs, values.sum(axis=1), 3, activation)
+        flow = mf.LimitingFlow(mf.ZeroLossManifold(model), mf.HessianTrace())
+        path = mf.integrate(flow, start, [0.1])
+        assert path.details["method"].startswith(chosen)

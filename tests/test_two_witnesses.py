@@ -188,7 +188,7 @@ CONTROLS = {
     "loss Hessian off M": (linearization.NeuronwiseLinearization, "curvature"),
     "Riemannian gradient": (linearization.NeuronwiseLinearization, "gram_gradient"),
     "Riemannian Hessian": (linearization.NeuronwiseLinearization, "gram_hessian"),
-    "Hessian coefficients": (bounds, "sample_curvatures"),
+    "Hessian coefficients": (bounds.curvatures, "sample_curvatures"),
 }
 
 

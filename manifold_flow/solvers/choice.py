@@ -47,6 +47,8 @@ LARGEST_DENSE_IMPLICIT = 4000
 #: ratio of rates, times rtol to the power -1/4, up to which ETDRK4 is the faster one:
 #: its steps shrink like that power, those of BDF hardly
 LARGEST_SHARED = 1e4
+#: evenness of the neurons below which they wait long before they share their rates
+LEAST_EVEN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,8 @@ def _krylov(reason: str, flow: ImplicitFlow) -> Choice:
 def _for_structure(start: Array, rtol: float, flow: StructuredFlow) -> Choice:
     ratio = flow.stiffness(start)
     rates = f"rates differ by a factor {ratio:.2g}"
-    if flow.splits_exactly and ratio <= LARGEST_SHARED * rtol**0.25:
+    shared = flow.splits_exactly and flow.evenness(start) >= LEAST_EVEN
+    if shared and ratio <= LARGEST_SHARED * rtol**0.25:
         why = f"auto: exponential, exact in the stiff part; {rates}"
         return _structured("ETDRK4", why, flow)
     why = f"auto: implicit, Newton matrices in the model's structure; {rates}"

@@ -174,3 +174,11 @@ class StructuredFlow(ImplicitFlow):
     @abstractmethod
     def stiffness(self, point: Array) -> float:
         """Return the ratio of the largest to the smallest rate seen from a point."""
+
+    @abstractmethod
+    def evenness(self, point: Array) -> float:
+        """Return how alike the parts are that share rates: from 1, equal, to 0.
+
+        What moves more slowly than its shared rate by orders of magnitude is not nearly
+        diagonal in the coordinates of ``splitting``, however long it is followed.
+        """

@@ -83,6 +83,11 @@ class NeuronwiseFlow(Evaluating):
         moving = rates[rates > np.finfo(float).eps * len(rates) * rates.max()]
         return float(moving.max() / moving.min()) if moving.size else 1.0
 
+    def evenness(self, point: Array) -> float:
+        """Return min φ'/max φ' over the neurons of a sample, the least of all."""
+        sizes = np.abs(self.at(point).weighted_slopes)
+        return float((sizes.min(axis=1) / sizes.max(axis=1)).min())
+
     def _eigenbasis(self, point: Array) -> Eigenbasis:
         slopes = self.neurons.slopes(self.at(point))
         return Eigenbasis.of(self.neurons, self.neurons.shared_slopes(slopes))
