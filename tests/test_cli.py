@@ -499,6 +499,9 @@ def test_compare_reads_a_config_and_other_optimizers(capsys, tmp_path):
         (["--optimizer", "sam", "--rho-ratio", "0"], "radius"),
         (["--eta", "1e-4", "1e-5"], "steps in all, about"),
         (["--out", "/dev/null/x"], "cannot write /dev/null/x/comparison.json"),
+        (["--optimizer", "sam", "--batch-size", "2"], "--batch-size is of no use"),
+        (["--optimizer", "minibatch", "--noise", "2"], "belongs to label-noise. Leave"),
+        (["--rho-ratio", "3"], "belongs to sam and sam-per-sample"),
     ],
 )
 def test_compare_refuses_unusable_input(capsys, arguments, message):

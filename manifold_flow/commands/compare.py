@@ -32,6 +32,15 @@ DEFAULT_STEPS = 1250
 END_SECONDS = 10.0
 
 OPTIMIZERS = ("label-noise", "minibatch", "sam", "sam-per-sample", "normalized-gd")
+#: options that only some optimizers have
+ONLY_OF = {
+    "noise": OPTIMIZERS[:1],
+    "noise_law": OPTIMIZERS[:1],
+    "batch_size": OPTIMIZERS[:2],
+    "replacement": OPTIMIZERS[:2],
+    "momentum": OPTIMIZERS[:2],
+    "rho_ratio": OPTIMIZERS[2:4],
+}
 
 
 def add_to(parsers: Any) -> None:
@@ -108,6 +117,7 @@ def run(options: argparse.Namespace) -> int:
 
     for target in _targets(options.out):
         storage.refuse_unwritable(target)
+    _refuse_unused(options)
     data_seed, start_seed, noise_seed = np.random.SeedSequence(seed_of(options)).spawn(
         3
     )
@@ -223,6 +233,20 @@ def _optimizer(options: argparse.Namespace, model: Model) -> Optimizer:
     if kind == "normalized-gd":
         return mf.NormalizedGD(model, rate)
     raise UnknownNameError("optimizer", options.optimizer, OPTIMIZERS)
+
+
+def _refuse_unused(options: argparse.Namespace) -> None:
+    """Raise for an option that the optimizer has no use for, or it would be lost."""
+    from manifold_flow.errors import DataError
+
+    kind = options.optimizer.replace("_", "-")
+    for name, kinds in ONLY_OF.items():
+        given = getattr(options, name) != options.command.get_default(name)
+        if given and kind in OPTIMIZERS and kind not in kinds:
+            raise DataError(
+                f"--{name.replace('_', '-')} is of no use to the optimizer {kind}: it "
+                f"belongs to {' and '.join(kinds)}. Leave it out, or choose one of them."
+            )
 
 
 def _targets(out: str | None) -> list[Path]:
