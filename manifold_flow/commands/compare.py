@@ -245,7 +245,7 @@ def _refuse_unused(options: argparse.Namespace) -> None:
         if given and kind in OPTIMIZERS and kind not in kinds:
             raise DataError(
                 f"--{name.replace('_', '-')} is of no use to the optimizer {kind}: it "
-                f"belongs to {' and '.join(kinds)}. Leave it out, or choose one of them."
+                f"belongs to {' and '.join(kinds)}. Leave it out, or choose such one."
             )
 
 
