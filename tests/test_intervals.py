@@ -280,6 +280,31 @@ class TestPatience:
         assert within(5.0, lambda: "done") == "done"
         assert sys.getprofile() is hook
 
+    def test_a_generator_that_is_closed_late_does_not_lose_the_budget(self):
+        """What is raised while it closes is ignored, with a warning and the hook."""
+        spaces = {"__name__": "sympy.pretended"}
+        source = """
+def counting():
+    try:
+        yield from range(10)
+    finally:
+        pass
+
+def lengthy():
+    for _ in range(200_000):
+        begun = counting()
+        next(begun)
+        del begun
+        step()
+    return "all of it"
+
+def step():
+    return 0
+"""
+        exec(source, spaces)  # functions of another package
+        for _ in range(20):
+            assert within(0.01, spaces["lengthy"]) is None
+
     def test_errors_pass_through(self):
         with pytest.raises(ZeroDivisionError):
             within(5.0, lambda: 1 / 0)

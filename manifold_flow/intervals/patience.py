@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import time
 from collections.abc import Callable
@@ -54,10 +55,11 @@ def within(
     def look(frame: FrameType, event: str, argument: Any) -> None:
         # At Python calls only: leaving this function must not be interrupted.  And of
         # these packages only: what is raised in a callback of the garbage collector
-        # is lost, and takes the hook with it.
+        # is lost, and takes the hook with it.  So it is in a generator that is closed.
         module = frame.f_globals.get("__name__", "")
         late = event == "call" and time.thread_time() > end
-        if late and module.startswith(INTERRUPTIBLE):
+        in_generator = frame.f_code.co_flags & inspect.CO_GENERATOR
+        if late and not in_generator and module.startswith(INTERRUPTIBLE):
             raise _OutOfTime
 
     sys.setprofile(look)
