@@ -126,6 +126,7 @@ def ensemble(batch_size: int, n_steps: int = 1000) -> float:
     The ensemble is (n, m, replicas) = (20, 50, 64); beginning a run is not counted.
     """
     import manifold_flow as mf
+    from benchmarks.ensemble import seconds_per_step
 
     replicas = 64
     inputs, targets = mf.datasets.gaussian(20, 20, rng=0)
@@ -135,11 +136,8 @@ def ensemble(batch_size: int, n_steps: int = 1000) -> float:
         model, learning_rate=1e-3, noise_std=0.1, batch_size=batch_size
     )
 
-    def run(steps: int) -> None:
-        mf.simulate(sgd, start, n_steps=steps, every=steps, replicas=replicas, rng=0)
-
-    took = seconds(lambda: run(n_steps), 3) - seconds(lambda: run(1), 3)
-    return inputs.shape[0] * model.width * replicas * (n_steps - 1) / took
+    took = seconds_per_step(sgd, start, replicas, n_steps)
+    return inputs.shape[0] * model.width * replicas / took
 
 
 def label_noise(problem: Problem, gap: float = 1e-2) -> float:

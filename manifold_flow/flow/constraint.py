@@ -27,8 +27,6 @@ Array = NDArray[np.float64]
 #: √rtol |θ|: both maps are P_T on M to first order, so their ends differ by the
 #: square of it, 1e-4 rtol |θ| times |θ| |D²r|/σ_min(J) (theory notes §2.2)
 REACH = 1e-2
-#: a drift that is never reached
-HUGE = float(np.finfo(float).max)
 
 
 def checked_start(flow: Flow, start: ArrayLike) -> Array:
@@ -91,7 +89,7 @@ def constrain(flow: Flow, choice: Choice, start: Array) -> Constraint:
         look = choice.flow.observe
         project = partial(_settled, choice.flow, manifold)
     # a solver that keeps to M by itself would only lose its memory in a restart
-    drift = HUGE if choice.attracts else 1e4 * manifold.tolerance(start)
+    drift = np.inf if choice.attracts else 1e4 * manifold.tolerance(start)
     return Constraint(look, project, drift, REGULAR_MARGIN, flow.descends)
 
 

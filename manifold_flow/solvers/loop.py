@@ -76,8 +76,7 @@ def follow(  # noqa: PLR0913  # all but two are given by name
         Complete or partial; never raises for what happens on the way.
     """
     began = clock.monotonic()
-    run = _Run(velocity, start, times, method, limits, constraint, goal)
-    run.floor.hovers = hovers
+    run = _Run(velocity, start, times, method, limits, constraint, goal, hovers)
     path = run.path
     with small_problem_on_one_thread(start.size), warnings.catch_warnings():
         # LSODA warns and fails; the failure is met below, with its time and margin
@@ -121,6 +120,7 @@ class _Run:
         limits: Limits,
         constraint: Constraint,
         goal: Goal,
+        hovers: bool,
     ) -> None:
         self.limits, self.constraint, self.goal = limits, constraint, goal
         self.path, self.times = Path(), times
@@ -129,10 +129,7 @@ class _Run:
         self.seen = constraint.observe(start)
         self.edge = Edge(constraint, self.seen)
         self.floor = Floor(
-            self.seen,
-            limits.rtol,
-            hovers=False,
-            descends=constraint.descends,
+            self.seen, limits.rtol, hovers=hovers, descends=constraint.descends
         )
         bound = np.inf if times is None else float(times[-1])
         self.stepper = Stepper(

@@ -34,6 +34,8 @@ class Constraint:
         part of M ends.
     descends : bool
         Whether the sharpness decreases along the path, by theorem.
+    free : bool
+        Whether nothing is kept, so that a residual is no drift.
     """
 
     observe: Callable[[Array], Observation]
@@ -41,15 +43,16 @@ class Constraint:
     max_drift: float
     min_rank_margin: float
     descends: bool = True
+    free: bool = False
 
     @classmethod
     def none(cls, observe: Callable[[Array], Observation]) -> Constraint:
         """Return what leaves every point where it is and sees no edge."""
-        return cls(observe, lambda point: point, np.inf, 0.0)
+        return cls(observe, lambda point: point, np.inf, 0.0, free=True)
 
     def drift(self, seen: Observation) -> float:
         """Return the residual that a projection has to take away."""
-        return seen.residual if np.isfinite(self.max_drift) else 0.0
+        return 0.0 if self.free else seen.residual
 
 
 @dataclass(frozen=True)
