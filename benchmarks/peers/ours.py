@@ -41,9 +41,10 @@ def follow(
 
 def told(problem: Problem, rtol: float) -> dict[str, Any]:
     """Return the options; the benchmark's rule as a gtol, which is relative to |∇S|."""
-    limit = problem.inputs @ problem.end.T
-    reference = max(steepness(problem, limit), 1e-2 * steepness(problem, problem.features))
-    return {"rtol": rtol, "gtol": problem.aim / reference, "progress": False}
+    at_start = steepness(problem, problem.features)
+    at_end = steepness(problem, problem.inputs @ problem.end.T)
+    gtol = problem.aim / max(at_end, 1e-2 * at_start)
+    return {"rtol": rtol, "gtol": gtol, "progress": False}
 
 
 def steepness(problem: Problem, features: Array) -> float:

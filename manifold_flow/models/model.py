@@ -259,7 +259,8 @@ def refuse_duplicate_rows(inputs: Array, what: str = "inputs") -> None:
     """
     rows = inputs.reshape(len(inputs), -1) + 0.0  # -0.0 and 0.0 are equal
     seen: dict[bytes, int] = {}
-    original = np.array([seen.setdefault(row.tobytes(), i) for i, row in enumerate(rows)])
+    firsts = [seen.setdefault(row.tobytes(), k) for k, row in enumerate(rows)]
+    original = np.array(firsts)
     repeated = np.flatnonzero(original != np.arange(len(rows)))
     if repeated.size:
         later, earlier = int(repeated[0]), int(original[repeated[0]])

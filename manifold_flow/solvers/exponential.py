@@ -158,11 +158,11 @@ class ETDRK4(ode.OdeSolver):  # type: ignore[misc]  # SciPy is untyped
 
 
 class _Step:
-    """One step of length h from the base of a splitting: four stages and an end.
+    r"""One step of length h from the base of a splitting: four stages and an end.
 
-    What the stages see, the mild part :math:`f = \\Lambda V - H(V)`, is kept in one array
-    of shape (k, 5, l), so that every combination of them is one batched product with
-    weights (k, 1, stages) that depend on the mode.
+    What the stages see, the mild part :math:`f = \Lambda V - H(V)`, is kept in one
+    array of shape (k, 5, l), so that every combination of them is one batched product
+    with weights (k, 1, stages) that depend on the mode.
     """
 
     def __init__(self, splitting: Splitting, begin: Array, h: float) -> None:

@@ -149,6 +149,7 @@ class Evaluating(StructuredFlow):
         self.splits_exactly = neurons.collapse
         self._last: Snapshot | None = None
         self._point: Array | None = None
+        self._is_added_up = False
 
     @property
     def last(self) -> Snapshot:
@@ -164,13 +165,17 @@ class Evaluating(StructuredFlow):
         return self._last
 
     def arrived(self, point: Array) -> Snapshot:
-        """Take note that the last evaluation was at these parameters."""
-        self._point = point
+        """Take note that the last evaluation was at these parameters, to rounding.
+
+        It was at preactivations that a path has added up by itself.
+        """
+        self._point, self._is_added_up = point, True
         return self.last
 
-    def at(self, point: Array) -> Snapshot:
-        """Return the flow at parameters, shape (p,)."""
-        if self._point is None or not np.array_equal(self._point, point):
+    def at(self, point: Array, *, afresh: bool = False) -> Snapshot:
+        """Return the flow at parameters, shape (p,); afresh, not as it was added up."""
+        is_known = self._point is not None and np.array_equal(self._point, point)
+        if not is_known or (afresh and self._is_added_up):
             self.evaluate(self.neurons.features(point))
-            self._point = point.copy()
+            self._point, self._is_added_up = point.copy(), False
         return self.last
