@@ -128,6 +128,17 @@ class Field:
             total, missed = total + width * step, ahead
         raise ArithmeticError(f"no point of M: residual {np.abs(missed).max():.2e}")
 
+    def row_projection(self, features: Array, tolerance: float = 1e-10) -> Array:
+        """Return Z + c ∘ P on M, by Newton steps in each row: an oblique projection."""
+        for _ in range(100):
+            value, slope, *_ = self.jet(features)
+            missed = value.sum(axis=1) - self.targets
+            if np.abs(missed).max() <= tolerance:
+                return features
+            steps = missed / (slope**2).sum(axis=1)
+            features = features - steps[:, None] * slope
+        raise ArithmeticError(f"no point of M: residual {np.abs(missed).max():.2e}")
+
     def _solve(self, slope: Array, right_hand_side: Array) -> Array:
         normal = self.gram * (slope @ slope.T)
         factor = scipy.linalg.cho_factor(normal, lower=True, check_finite=False)
