@@ -339,7 +339,9 @@ def test_sparse_targets_end_at_the_edge_within_the_l1_value(method):
     assert path.sharpness[-1] == pytest.approx(l1_value(model), abs=1e-5)
 
 
-@pytest.mark.parametrize("method", ["auto", "Radau", "BDF"])
+@pytest.mark.parametrize(
+    "method", [pytest.param("auto", marks=pytest.mark.slow), "Radau", "BDF"]
+)
 def test_rank_loss_stops_at_the_margin_and_truncates_times(method):
     """A degenerate ℓ1 vertex: off its support u_k and v_k vanish together."""
     model = sparse_diagonal()

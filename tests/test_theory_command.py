@@ -139,7 +139,13 @@ def test_a_reader_that_left_and_a_full_disk():
 
 def test_greek_letters_are_printed_on_any_terminal():
     done = subprocess.run(
-        [sys.executable, "-m", "theory", "--list", "gatmiry2024/runge-kutta-keeps-sums"],
+        [
+            sys.executable,
+            "-m",
+            "theory",
+            "--list",
+            "gatmiry2024/runge-kutta-keeps-sums",
+        ],
         capture_output=True,
         cwd=ROOT,
         check=False,

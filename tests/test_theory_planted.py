@@ -20,8 +20,9 @@ ROWS = [
 QUICK = (
     *("gatmiry2024/lemma-1", "gatmiry2024/lemma-3", "gatmiry2024/riemannian-gradient"),
     *("gatmiry2024/theorem-1-all-sizes", "gatmiry2024/theorem-2"),
-    *("gatmiry2024/exponential-rate", "li2021/general-law", "slides2024/diagonal-trace"),
-    *("finite-step/covariance", "stability/trace-bound", "diagonal/product-law"),
+    *("gatmiry2024/exponential-rate", "li2021/general-law"),
+    *("slides2024/diagonal-trace", "finite-step/covariance"),
+    *("stability/trace-bound", "diagonal/product-law"),
     *("matrix/quadratic-network", "deeplinear/balancedness", "relu/memoriser"),
 )
 
