@@ -69,9 +69,8 @@ def test_inputs_of_any_scale_take_the_same_way(method, scale, activation, deriva
     scaled = mf.TwoLayerNetwork(
         scale * unit.inputs, unit.targets, 4, activation, loss="sum"
     )
-    path = mf.integrate(
-        flow_of(scaled), start / scale, times / scale**4, method=method, atol=1e-10 / scale
-    )
+    clock, size = times / scale**4, 1e-10 / scale
+    path = mf.integrate(flow_of(scaled), start / scale, clock, method=method, atol=size)
     assert path.status is mf.Status.COMPLETED
     assert relative(scale * path.points, exact) < 1e-6
     assert relative(start, exact[-1]) > 0.05  # the control: it did move
@@ -127,7 +126,7 @@ def test_gradients_that_overflow_where_the_residual_does_not(method):
 
 def with_near_row(distance, activation="cubic", **options):
     """A fourth sample at a relative distance from the first, of consistent target."""
-    inputs, targets = mf.datasets.gaussian(3, 5, rng=0)
+    inputs, _ = mf.datasets.gaussian(3, 5, rng=0)
     away = np.random.default_rng(1).standard_normal(5)
     near = inputs[0] + distance * away
     point = np.random.default_rng(2).standard_normal((4, 5))

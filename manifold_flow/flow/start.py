@@ -57,7 +57,8 @@ def regular_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
         here.multipliers(np.zeros(reduction.model.n_params))
         raise RankDeficientJacobianError(
             f"the start is {RegularPoint.of(here)}: a flow needs a regular "
-            "point of the zero-loss set. Start elsewhere.",
+            "point of the zero-loss set. Start elsewhere, or use fewer or less "
+            "dependent samples.",
             here.singular_values,
         )
     return point
