@@ -252,7 +252,6 @@ def test_unusable_input_has_exit_status_2(capsys, arguments, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("", "is a directory. Name a file in it"),
         (".", "is a directory. Name a file in it"),
         ("/dev/null/run", "Not a directory"),
         ("/dev/null/run.npz", "Not a directory"),
@@ -360,6 +359,26 @@ def test_a_full_disk_and_a_reader_that_left():
     done = doctor_into(writing)
     os.close(writing)
     assert (done.returncode, done.stderr) == (2, "")
+
+
+@pytest.mark.parametrize("command", ["flow", "compare", "verify", "demo"])
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_is_not_the_current_folder(
+    command, name, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, command, "--out", name)
+    assert (code, out) == (2, "")
+    assert f"--out {name!r} names nothing" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_name_in_a_file_of_options_is_refused_too(capsys, tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('out = ""\n')
+    code, _, err = run(capsys, "flow", file)
+    assert code == 2
+    assert "--out '' names nothing" in err
 
 
 # --- compare --------------------------------------------------------------------------
