@@ -334,9 +334,9 @@ def test_interruption_before_there_is_a_path(capsys, monkeypatch):
     assert err == "manifold-flow: interrupted before there was a result.\n"
 
 
-def doctor_into(stdout):
+def version_into(stdout):
     return subprocess.run(
-        [sys.executable, "-m", "manifold_flow", "doctor"],
+        [sys.executable, "-m", "manifold_flow", "--version"],
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
@@ -351,12 +351,12 @@ def test_a_closed_standard_output_leaves_the_status(monkeypatch):
 
 def test_a_full_disk_and_a_reader_that_left():
     with open("/dev/full", "w") as full:
-        done = doctor_into(full)
+        done = version_into(full)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "standard output: [Errno 28] No space left" in done.stderr
     reading, writing = os.pipe()
     os.close(reading)
-    done = doctor_into(writing)
+    done = version_into(writing)
     os.close(writing)
     assert (done.returncode, done.stderr) == (2, "")
 

@@ -121,6 +121,25 @@ def test_gradients_that_overflow_where_the_residual_does_not(method):
         mf.integrate(flow_of(model), far, method=method)
 
 
+def test_a_first_step_into_an_overflow_is_taken_back(method):
+    """Two neurons far apart on one sample, and a step that leads beyond sinh(710)."""
+    model = network(activation="sinh")
+    flow, near = started(model)
+    apart = near + beyond(model, 1, [9.0, -9.0, 0.0, 0.0])
+    start = flow.manifold.projection(apart)
+    reference = dense(model, SINH)
+    velocity = reference.velocity(start)
+    time = 3.0 * np.linalg.norm(start) / np.linalg.norm(velocity)
+    with pytest.raises(NonFiniteError, match="sample"):
+        flow.manifold.linearize(start + 0.5 * velocity)
+    # explicit steps end at the last time asked for
+    times = [time] if method == "DOP853" else [time, 1.0]
+    path = mf.integrate(flow, start, times, method=method, first_step=0.5 * times[-1])
+    exact = reference.points(start, [time])[0]
+    moved = np.linalg.norm(exact - start)
+    assert np.linalg.norm(path.points[0] - exact) < 1e-5 * moved
+
+
 # --- K singular to rounding -----------------------------------------------------------
 
 
