@@ -41,11 +41,17 @@ def follow(
 
 def told(problem: Problem, rtol: float) -> dict[str, Any]:
     """Return the options; the benchmark's rule as a gtol, which is relative to |∇S|."""
-    limit = problem.inputs @ problem.end.T
-    _, slope, second, _ = problem.field.jet(limit)
-    free = 2.0 * problem.field.weights[:, None] * slope * second
-    gtol = problem.aim / problem.field.squared_gradient(free) ** 0.5
+    at_start = steepness(problem, problem.features)
+    at_end = steepness(problem, problem.inputs @ problem.end.T)
+    gtol = problem.aim / max(at_end, 1e-2 * at_start)
     return {"rtol": rtol, "gtol": gtol, "progress": False}
+
+
+def steepness(problem: Problem, features: Array) -> float:
+    """Return |∇F| before its projection."""
+    _, slope, second, _ = problem.field.jet(features)
+    free = 2.0 * problem.field.weights[:, None] * slope * second
+    return problem.field.squared_gradient(free) ** 0.5
 
 
 def prepare(method: str, problem: Problem, task: str, rtol: float) -> Solve:

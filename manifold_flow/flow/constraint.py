@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from manifold_flow.arrays import as_finite
 from manifold_flow.errors import ManifoldFlowError, NonFiniteError
 from manifold_flow.flow.abstract import Flow
-from manifold_flow.flow.start import regular_start
+from manifold_flow.flow.start import refuse_irregular
 from manifold_flow.linearization import REGULAR_MARGIN
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.solvers.choice import Choice
@@ -19,7 +18,7 @@ from manifold_flow.solvers.path import Constraint, Limits, Observation
 from manifold_flow.solvers.stationarity import Arrival, Goal, Stationarity
 from manifold_flow.structure import ImplicitFlow
 
-__all__ = ["checked_start", "constrain", "goal_of"]
+__all__ = ["constrain", "goal_of", "refuse_start"]
 
 Array = NDArray[np.float64]
 
@@ -29,20 +28,15 @@ Array = NDArray[np.float64]
 REACH = 1e-2
 
 
-def checked_start(flow: Flow, start: ArrayLike) -> Array:
-    """Return the start, after refusing one from which the flow is not defined.
+def refuse_start(flow: Flow, inner: Flow, begin: Array, start: Array) -> None:
+    """Refuse a start from which the flow is not defined.
 
     Parameters
     ----------
-    flow : Flow
-        What will be followed.
-    start : array, shape (p,)
-        Where from.
-
-    Returns
-    -------
-    array, shape (p,)
-        A copy.
+    flow, inner : Flow
+        What will be followed, on the manifold and on the reduced one.
+    begin, start : array, shape (p',) and (p,)
+        Where from, in the reduced model and in the model.
 
     Raises
     ------
@@ -51,11 +45,10 @@ def checked_start(flow: Flow, start: ArrayLike) -> Array:
     RankDeficientJacobianError
         If the start is no regular point, unless the flow is free.
     """
-    if not flow.free:
-        return regular_start(flow.manifold, start)
-    point = as_finite("start", start, 1).copy()
-    flow.manifold.linearize(point)  # refuses what has no geometry
-    return point
+    if flow.free:
+        flow.manifold.linearize(start)  # refuses what has no geometry
+    else:
+        refuse_irregular(inner.manifold.model, begin, start)
 
 
 def constrain(flow: Flow, choice: Choice, start: Array) -> Constraint:

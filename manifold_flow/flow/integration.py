@@ -18,7 +18,8 @@ from manifold_flow.errors import (
     suggest_keywords,
 )
 from manifold_flow.flow.abstract import Flow
-from manifold_flow.flow.constraint import checked_start, constrain, goal_of
+from manifold_flow.flow.constraint import constrain, goal_of, refuse_start
+from manifold_flow.flow.start import shaped_start
 from manifold_flow.growth import Growth
 from manifold_flow.manifold import ZeroLossManifold
 from manifold_flow.solvers import loop
@@ -123,7 +124,7 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     ('STATIONARY', [2.0, 0.0])
     """
     require("flow", flow, Flow, "Optimizers run in mf.simulate().")
-    start = checked_start(flow, start)
+    start = shaped_start(flow.manifold, start)
     asked = None if times is None else slow_times(times)
     if asked is None and not flow.moves:
         raise DataError(
@@ -137,12 +138,13 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     if reduction.model is not flow.manifold.model:
         inner = flow.on(ZeroLossManifold(reduction.model))
     begin = reduction.restrict(start)
+    refuse_start(flow, inner, begin, start)
     choice = choose_method(
         method, begin, rtol, structured=inner.structured, implicit=inner.implicit
     )
 
     def lift(points: Array) -> Array:
-        return reduction.lift(points, start)
+        return reduction.lift(points, start, begin)
 
     growth = Growth()
     growth.record(0.0, begin)

@@ -13,9 +13,10 @@ from manifold_flow.errors import (
 )
 from manifold_flow.linearization import REGULAR_MARGIN, RegularPoint
 from manifold_flow.manifold import ZeroLossManifold
+from manifold_flow.models.model import Model
 from manifold_flow.projection import residual_scale
 
-__all__ = ["regular_start"]
+__all__ = ["refuse_irregular", "regular_start", "shaped_start"]
 
 Array = NDArray[np.float64]
 
@@ -42,23 +43,43 @@ def regular_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
     RankDeficientJacobianError
         If it is no regular point.
     """
+    point = shaped_start(manifold, start)
+    reduction = manifold.model.reduction()
+    refuse_irregular(reduction.model, reduction.restrict(point), point)
+    return point
+
+
+def shaped_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
+    """Return a start as a finite array of shape (p,), a copy."""
     point = as_finite("start", start, 1).copy()
     if point.shape != manifold.shape:
         raise ShapeError("start", manifold.shape, point.shape)
-    # all that is looked at is the same in the smaller model
-    reduction = manifold.model.reduction()
-    here = reduction.model.linearize(reduction.restrict(point))
+    return point
+
+
+def refuse_irregular(smaller: Model, begin: Array, start: Array) -> None:
+    """Raise if a start has loss or no tangent space.
+
+    Parameters
+    ----------
+    smaller : Model
+        The reduced model: all that is looked at is the same in it.
+    begin : array, shape (p',)
+        The start in it.
+    start : array, shape (p,)
+        The start.
+    """
+    here = smaller.linearize(begin)
     violation = float(np.abs(here.residual).max())
-    tolerance = 1e-10 * residual_scale(here, point)
+    tolerance = 1e-10 * residual_scale(here, start)
     if violation > tolerance:
         raise OffManifoldError(violation, tolerance)
     if here.rank_margin < REGULAR_MARGIN:
         # raises, naming rows, where rank < n
-        here.multipliers(np.zeros(reduction.model.n_params))
+        here.multipliers(np.zeros(smaller.n_params))
         raise RankDeficientJacobianError(
             f"the start is {RegularPoint.of(here)}: a flow needs a regular "
             "point of the zero-loss set. Start elsewhere, or use fewer or less "
             "dependent samples.",
             here.singular_values,
         )
-    return point

@@ -173,20 +173,45 @@ class Reduction:
     model : Model
         The smaller model, of the same kind.
     restrict : callable
-        ``params (..., p) -> reduced (..., p')``.
-    lift : callable
-        ``(reduced (..., p'), reference (p,)) -> params (..., p)``; the frozen part is
-        taken from the reference.
+        ``params (..., p) -> reduced (..., p')``, linear.
+    embed : callable or None
+        Its adjoint, ``reduced (..., p') -> params (..., p)``; None where both are the
+        identity.
     """
 
     model: Model
     restrict: Callable[[Array], Array]
-    lift: Callable[[Array, Array], Array]
+    embed: Callable[[Array], Array] | None
 
     @classmethod
     def identity(cls, model: Model) -> Reduction:
         """Return the reduction of a model that has nothing to leave out."""
-        return cls(model, lambda params: params, lambda reduced, reference: reduced)
+        return cls(model, lambda params: params, None)
+
+    def lift(
+        self, reduced: Array, reference: Array, restricted: Array | None = None
+    ) -> Array:
+        """Return parameters (..., p) of points (..., p'); the rest is the reference's.
+
+        Parameters
+        ----------
+        reduced : array, shape (..., p')
+            Points of the smaller model.
+        reference : array, shape (p,)
+            Parameters that have the frozen part.
+        restricted : array, shape (p',), optional
+            ``restrict(reference)``, where it is known already.
+
+        Returns
+        -------
+        array, shape (..., p)
+        """
+        if self.embed is None:
+            return reduced
+        begin = self.restrict(reference) if restricted is None else restricted
+        lifted = self.embed(reduced - begin)
+        lifted += reference
+        return lifted
 
 
 def dense(model: Model, params: Array) -> DenseLinearization:
@@ -232,9 +257,10 @@ def refuse_duplicate_rows(inputs: Array, what: str = "inputs") -> None:
     DataError
         Naming the first pair.
     """
-    rows = inputs.reshape(len(inputs), -1)
-    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    original = first[inverse.ravel()]
+    rows = inputs.reshape(len(inputs), -1) + 0.0  # -0.0 and 0.0 are equal
+    seen: dict[bytes, int] = {}
+    firsts = [seen.setdefault(row.tobytes(), k) for k, row in enumerate(rows)]
+    original = np.array(firsts)
     repeated = np.flatnonzero(original != np.arange(len(rows)))
     if repeated.size:
         later, earlier = int(repeated[0]), int(original[repeated[0]])

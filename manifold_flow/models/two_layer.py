@@ -321,6 +321,10 @@ class TwoLayerNetwork(Model):
         data never moves, and θ_j ↦ Qᵀθ_j is an isometry of the rest (theory notes
         §1.9).
         """
+        return self._reduction
+
+    @cached_property
+    def _reduction(self) -> Reduction:
         basis = self._input_basis
         # with one neuron all that could move is fixed by the constraints
         nothing_moves = self.width * self.rank <= self.n_residuals
@@ -340,13 +344,11 @@ class TwoLayerNetwork(Model):
             weights = self.unflatten(params)["weights"] @ basis
             return weights.reshape(*params.shape[:-1], reduced.n_params)
 
-        def lift(points: Array, reference: Array) -> Array:
-            moving = reduced.unflatten(points)["weights"]
-            start = self.unflatten(reference)["weights"]
-            weights = start + (moving - start @ basis) @ basis.T
+        def embed(points: Array) -> Array:
+            weights = reduced.unflatten(points)["weights"] @ basis.T
             return weights.reshape(*points.shape[:-1], self.n_params)
 
-        return Reduction(reduced, restrict, lift)
+        return Reduction(reduced, restrict, embed)
 
     def __repr__(self) -> str:
         """Return the sizes, the activation and the loss."""

@@ -46,7 +46,7 @@ HOVERING = ("RK23", "RK45", "DOP853", "ETDRK4")
 LARGEST_DENSE_IMPLICIT = 4000
 #: ratio of rates, times rtol to the power -1/4, up to which ETDRK4 is the faster one:
 #: its steps shrink like that power, those of BDF hardly
-LARGEST_SHARED = 1e4
+LARGEST_SHARED = 1e5
 #: evenness of the neurons below which they wait long before they share their rates
 LEAST_EVEN = 1e-3
 

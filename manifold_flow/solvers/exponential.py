@@ -20,7 +20,6 @@ M. Hochbruck, A. Ostermann (2010), Acta Numerica 19, 209-286.
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,13 +46,13 @@ def exponential_functions(x: Array) -> tuple[Array, Array, Array]:
 
     Parameters
     ----------
-    x : array, shape (k,)
+    x : array
         Not negative.
 
     Returns
     -------
     tuple of array
-        Three arrays of shape (k,).
+        Three arrays of the shape of x.
 
     Examples
     --------
@@ -62,7 +61,8 @@ def exponential_functions(x: Array) -> tuple[Array, Array, Array]:
     """
     low, high = np.minimum(x, 1.0), np.maximum(x, 1.0)
     # upwards in k each quotient cancels for small x, downwards for large x
-    third = np.vander(-low, len(TAYLOR), increasing=True) @ TAYLOR
+    powers = np.vander(-low.ravel(), len(TAYLOR), increasing=True)
+    third = (powers @ TAYLOR).reshape(x.shape)
     second = 0.5 - low * third
     first = 1.0 - low * second
     far_first = -np.expm1(-high) / high
@@ -158,58 +158,67 @@ class ETDRK4(ode.OdeSolver):  # type: ignore[misc]  # SciPy is untyped
 
 
 class _Step:
-    """One step of length h from the base of a splitting: four stages and an end."""
+    r"""One step of length h from the base of a splitting: four stages and an end.
+
+    What the stages see, the mild part :math:`f = \Lambda V - H(V)`, is kept in one
+    array of shape (k, 5, l), so that every combination of them is one batched product
+    with weights (k, 1, stages) that depend on the mode.
+    """
 
     def __init__(self, splitting: Splitting, begin: Array, h: float) -> None:
         self.splitting, self.begin, self.h = splitting, begin, h
-        rates = splitting.rates
-        half = exponential_functions(0.5 * h * rates[:, 0])
-        whole = exponential_functions(h * rates[:, 0])
-        a1, a2, _ = (p[:, None] for p in half)
-        b1, b2, b3 = (p[:, None] for p in whole)
+        self.rates = splitting.rates[:, 0]
+        modes, stages = splitting.at_base.shape
+        self.mild = np.empty((modes, 5, stages))
+        np.negative(splitting.at_base, out=self.mild[:, 0])
+        (a1, b1), (a2, b2), (_, b3) = exponential_functions(
+            h * np.stack([0.5 * self.rates, self.rates])
+        )
+        zero = np.zeros_like(b1)
 
-        def mild(modes: Array) -> Array:
-            return rates * modes - splitting.force(modes)
+        self._look(1, self._moved(0.5 * a1))
+        self._look(2, self._moved(0.5 * a1 - a2, a2))
+        self._look(3, self._moved(b1 - 2.0 * b2, zero, 2.0 * b2))
+        first, middle, last = _parabola(b1, b2, b3)
+        free = self._moved(first, 0.5 * middle, 0.5 * middle, last)
+        self.modes = splitting.projected(free, h)
+        self.force = self._look(4, self.modes)
+        self.error = self._moved(zero, zero, zero, last, -last)
 
-        f1 = -splitting.at_base
-        euler = (0.5 * h) * a1 * f1
-        f2 = mild(euler)
-        f3 = mild(euler + (h * a2) * (f2 - f1))
-        f4 = mild(h * (b1 * f1 + 2.0 * b2 * (f3 - f1)))
-        middle = 0.5 * (f2 + f3)
-        free = h * _collocation(f1, middle, f4, b1, b2, b3)
-        self.modes = splitting.projected(free)
-        self.force = splitting.force(self.modes)
-        f5 = rates * self.modes - self.force
-        self.error = (h * (4.0 * b3 - b2)) * (f4 - f5)
-        self.nodes = f1, middle, f5
+    def _moved(self, *weights: Array) -> Array:
+        """Return h times the weighted sum of the first stages, shape (k, l)."""
+        rows = self.h * np.stack(weights, axis=1)[:, None, :]
+        return np.matmul(rows, self.mild[:, : len(weights)])[:, 0]
 
-    def modes_at(self, share: float) -> Array:
-        """Return V at the time share · h of the step, share in [0, 1]."""
-        return self._free(share) + share * self._missed
+    def _look(self, stage: int, modes: Array) -> Array:
+        """Write f(V) as a stage; return H(V)."""
+        force = self.splitting.force(modes)
+        mild = self.mild[:, stage]
+        np.multiply(self.splitting.rates, modes, out=mild)
+        mild -= force
+        return force
 
-    @cached_property
-    def _missed(self) -> Array:
-        """What the projection to M added to the end."""
-        return self.modes - self._free(1.0)
+    def between(self, shares: Array) -> Array:
+        """Return V at the times share · h of the step, shape (k, T, l).
 
-    def _free(self, share: float) -> Array:
-        time = share * self.h
-        b1, b2, b3 = exponential_functions(time * self.splitting.rates[:, 0])
-        weights = b1[:, None], share * b2[:, None], share**2 * b3[:, None]
-        return time * _collocation(*self.nodes, *weights)
+        It is the parabola through the mild part at begin, middle and end, integrated
+        exactly, and a share of what the projection to M added.
+        """
+        missed = self.modes - self._collocated(np.ones(1))[:, 0]
+        return self._collocated(shares) + shares[:, None] * missed[:, None, :]
+
+    def _collocated(self, shares: Array) -> Array:
+        times = self.h * shares
+        b1, b2, b3 = exponential_functions(self.rates[:, None] * times)
+        first, middle, last = _parabola(b1, shares * b2, shares**2 * b3)
+        half = 0.5 * middle
+        rows = np.stack([first, half, half, np.zeros_like(half), last], axis=2)
+        return np.matmul(times[:, None] * rows, self.mild)
 
 
-def _collocation(
-    f1: Array, middle: Array, f4: Array, b1: Array, b2: Array, b3: Array
-) -> Array:
-    """Integrate exactly the parabola through f at 0, 1/2 and 1."""
-    slope = -3.0 * f1 + 4.0 * middle - f4
-    bend = 4.0 * (f1 - 2.0 * middle + f4)
-    total = b1 * f1
-    total += b2 * slope
-    total += b3 * bend
-    return total
+def _parabola(b1: Array, b2: Array, b3: Array) -> tuple[Array, Array, Array]:
+    """Return the weights of f at 0, 1/2 and 1 in the integral of their parabola."""
+    return b1 - 3.0 * b2 + 4.0 * b3, 4.0 * b2 - 8.0 * b3, 4.0 * b3 - b2
 
 
 class _Between(ode.DenseOutput):  # type: ignore[misc]  # SciPy is untyped
@@ -221,10 +230,7 @@ class _Between(ode.DenseOutput):  # type: ignore[misc]  # SciPy is untyped
 
     def _call_impl(self, t: Array) -> Array:
         shares = (np.atleast_1d(t) - self.t_old) / (self.t - self.t_old)
-        points = [self._point(float(share)) for share in shares]
+        modes = self.step.between(shares)
+        moved = self.step.splitting.displacement
+        points = [self.step.begin + moved(modes[:, k]) for k in range(len(shares))]
         return points[0] if np.ndim(t) == 0 else np.stack(points, axis=1)
-
-    def _point(self, share: float) -> Array:
-        step = self.step
-        moved = step.splitting.displacement(step.modes_at(share))
-        return self.step.begin + moved

@@ -24,7 +24,7 @@ __all__ = ["StructuredBDF"]
 Array = NDArray[np.float64]
 
 #: times the fastest rate of the flow: the rate of attraction to M
-ATTRACTION = 10.0
+ATTRACTION = 0.01
 
 
 class StructuredBDF(ode.BDF):  # type: ignore[misc]  # SciPy is untyped

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 __all__ = ["small_problem_on_one_thread"]
 
@@ -30,5 +31,11 @@ def small_problem_on_one_thread(size: int) -> Iterator[None]:
     if size**2 > SMALL_PROBLEM:
         yield
         return
-    with threadpool_limits(limits=1, user_api="blas"):
+    with _libraries().limit(limits=1, user_api="blas"):
         yield
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Return the thread pools of this program; to find them takes a millisecond."""
+    return ThreadpoolController()

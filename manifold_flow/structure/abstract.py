@@ -94,8 +94,18 @@ class Splitting(ABC):
         """
 
     @abstractmethod
-    def projected(self, modes: Array) -> Array:
-        """Return V after one Gauss-Newton step towards M, last point's factors used."""
+    def projected(self, modes: Array, step: float) -> Array:
+        r"""Return V after one Gauss-Newton step towards M.
+
+        It is the shortest one in the metric :math:`1 + \text{step} \cdot \Lambda` of an
+        implicit step of that length: the shortest one in the parameters would stir up
+        the fast modes, which had come to rest.
+
+        Raises
+        ------
+        NonFiniteError, RankDeficientJacobianError
+            Where there is none.
+        """
 
     @abstractmethod
     def length(self, modes: Array) -> float:

@@ -64,6 +64,14 @@ class Eigenbasis:
             neurons.inputs.T @ (root[:, None] * vectors),
         )
 
+    def damping(self, step: float) -> Array:
+        """Return 1/(1 + step · Λ), shape (n, 1)."""
+        return 1.0 / (1.0 + step * self.rates)
+
+    def smoothing(self, step: float) -> Array:
+        """Return (K⁻¹ + step · E)⁻¹, shape (n, n), also for a singular K."""
+        return (self.to_features * self.damping(step).T) @ self.from_force
+
     def still_holds(self, slopes: Array) -> bool:
         """Whether other slopes are so near that this basis serves them."""
         return bool(np.abs(slopes / self.slopes - 1.0).max() <= REFRESH)
@@ -104,11 +112,12 @@ class Modes(Splitting):
         here = self.flow.evaluate(self._features(modes))
         return self.basis.from_force @ here.force
 
-    def projected(self, modes: Array) -> Array:
-        near, ahead = self.flow.last, self._features(modes)
-        residual, slopes = self.flow.neurons.residual_and_slopes(ahead)
-        slopes *= near.towards_manifold(residual)[:, None]
-        return modes - self.basis.from_force @ slopes
+    def projected(self, modes: Array, step: float) -> Array:
+        neurons, basis = self.flow.neurons, self.basis
+        residual, slopes = neurons.residual_and_slopes(self._features(modes))
+        gram = basis.smoothing(step) * (slopes @ slopes.T)
+        slopes *= neurons.solve(gram, residual)[:, None]
+        return modes - basis.damping(step) * (basis.from_force @ slopes)
 
     def length(self, modes: Array) -> float:
         return float(np.sqrt(np.einsum("ij,ij,i->", modes, modes, self.rates[:, 0])))
@@ -140,6 +149,7 @@ class Evaluating(StructuredFlow):
         self.splits_exactly = neurons.collapse
         self._last: Snapshot | None = None
         self._point: Array | None = None
+        self._is_added_up = False
 
     @property
     def last(self) -> Snapshot:
@@ -155,13 +165,17 @@ class Evaluating(StructuredFlow):
         return self._last
 
     def arrived(self, point: Array) -> Snapshot:
-        """Take note that the last evaluation was at these parameters."""
-        self._point = point
+        """Take note that the last evaluation was at these parameters, to rounding.
+
+        It was at preactivations that a path has added up by itself.
+        """
+        self._point, self._is_added_up = point, True
         return self.last
 
-    def at(self, point: Array) -> Snapshot:
-        """Return the flow at parameters, shape (p,)."""
-        if self._point is None or not np.array_equal(self._point, point):
+    def at(self, point: Array, *, afresh: bool = False) -> Snapshot:
+        """Return the flow at parameters, shape (p,); afresh, not as it was added up."""
+        is_known = self._point is not None and np.array_equal(self._point, point)
+        if not is_known or (afresh and self._is_added_up):
             self.evaluate(self.neurons.features(point))
-            self._point = point.copy()
+            self._point, self._is_added_up = point.copy(), False
         return self.last

@@ -16,6 +16,8 @@ __all__ = ["Neurons", "Snapshot"]
 
 Array = NDArray[np.float64]
 
+#: preactivations that are worked on at once: their dozen arrays stay in the cache
+BLOCK = 16_384
 #: an averaged slope of the force is at least this share of its mean absolute value
 SMALLEST_SLOPE = 0.1
 
@@ -36,32 +38,19 @@ class Snapshot:
     ----------
     features, weighted_slopes, force : array, shape (n, m)
         Z, A and B.
-    excess : array, shape (n, m)
-        Q − α1ᵀ, which vanishes where the flow is stationary.
-    second, third : array, shape (n, m)
-        φ'' and φ'''.
     multipliers, correction, residual : array, shape (n,)
         α; the coordinates of the shortest way to M, :math:`G^{-1} r`; and r.
-    gram, factor : array, shape (n, n)
-        G = K ∘ AAᵀ and its Cholesky factor.
+    gram : array, shape (n, n)
+        G = K ∘ AAᵀ.
     """
 
     features: Array
     weighted_slopes: Array
     force: Array
-    excess: Array
-    second: Array
-    third: Array
     multipliers: Array
     correction: Array
     residual: Array
     gram: Array
-    factor: Array
-
-    def towards_manifold(self, residual: Array) -> Array:
-        """Return G⁻¹ r for another residual, shape (n,)."""
-        solved, _ = lapack.dpotrs(self.factor, residual, lower=1)
-        return solved
 
 
 class Neurons:
@@ -103,6 +92,8 @@ class Neurons:
         self.pull = weights[:, None] * self.scale
         shape = len(targets), len(output_weights)
         self._stack = np.empty((2 * shape[0], shape[1]))
+        rows = max(1, BLOCK // shape[1])
+        self._blocks = [slice(k, k + rows) for k in range(0, shape[0], rows)]
 
     @property
     def collapse(self) -> bool:
@@ -136,69 +127,82 @@ class Neurons:
             If the Gram matrix is not positive definite.
         """
         size = len(features)
+        weighted, force = self._stack[:size], self._stack[size:]
+        residual, shift = np.empty(size), np.empty(size)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            value, slope, second, third = self.activation.derivatives(features)
-            residual = value @ self.output_weights - self.targets
-            weighted, free = self._stack[:size], self._stack[size:]
-            np.multiply(slope, self.scale, out=weighted)
-            excess = second * self.pull
-            shift = self._centre(weighted, excess, free)
+            for rows in self._blocks:
+                residual[rows], shift[rows] = self._fill(
+                    features[rows], rows, weighted[rows], force[rows]
+                )
             products = weighted @ self._stack.T
         gram = self.inputs_gram * products[:, :size]
-        factor = self._factorised(gram, residual)
         right = np.empty((size, 2), order="F")
         right[:, 0] = np.einsum("ij,ij->i", self.inputs_gram, products[:, size:])
         right[:, 1] = residual
-        solved, _ = lapack.dpotrs(factor, right, lower=1)
-        excess -= solved[:, :1]
+        solved = self.solve(gram, right)
+        for rows in self._blocks:
+            force[rows] -= solved[rows, :1] * weighted[rows]
         return Snapshot(
             features=features,
             weighted_slopes=weighted,
-            force=np.multiply(weighted, excess, out=free),
-            excess=excess,
-            second=second,
-            third=third,
+            force=force,
             multipliers=shift + solved[:, 0],
             correction=solved[:, 1],
             residual=residual,
             gram=gram,
-            factor=factor,
         )
 
-    @staticmethod
-    def _centre(weighted: Array, excess: Array, free: Array) -> Array:
-        """Take from Q, in place, the α of a diagonal K; leave A ∘ Q in ``free``.
+    def _fill(
+        self, features: Array, rows: slice, weighted: Array, force: Array
+    ) -> tuple[Array, Array]:
+        """Write A and A ∘ (Q − shift) of some samples; return r and shift.
 
-        What is left is small near the limit, so that solving for the rest of α does
-        not cancel: gradients far below rounding of ∇S are seen.
+        The shift is the α of a diagonal K.  What is left is small near the limit, so
+        that solving for the rest of α does not cancel: gradients far below rounding of
+        ∇S are seen.
         """
-        np.multiply(weighted, excess, out=free)
+        value, slope, second, _ = self.activation.derivatives(features)
+        np.multiply(slope, self.scale, out=weighted)
+        excess = second * self.pull[rows]
+        np.multiply(weighted, excess, out=force)
         squares = np.einsum("ij,ij->i", weighted, weighted)
-        shift: Array = np.einsum("ij,ij->i", weighted, free) / squares
+        shift: Array = np.einsum("ij,ij->i", weighted, force) / squares
         excess -= shift[:, None]
-        np.multiply(weighted, excess, out=free)
-        return shift
+        np.multiply(weighted, excess, out=force)
+        return value @ self.output_weights - self.targets[rows], shift
 
     @staticmethod
-    def _factorised(gram: Array, residual: Array) -> Array:
-        finite = np.isfinite(residual) & np.isfinite(gram.diagonal())
+    def solve(gram: Array, right: Array) -> Array:
+        """Return G⁻¹ b for a matrix of the form (positive semidefinite) ∘ AAᵀ.
+
+        Raises
+        ------
+        NonFiniteError
+            If the activation overflowed; names the sample.
+        RankDeficientJacobianError
+            If the matrix is not positive definite.
+        """
+        finite = np.isfinite(gram.diagonal()) & np.isfinite(right).T
         if not finite.all():
+            sample = int(np.argmin(np.atleast_2d(finite).all(axis=0)))
             raise NonFiniteError(
-                f"the activation overflowed on sample {int(np.argmin(finite))}: its "
-                "preactivations are too large for float64. Use smaller targets or "
-                "inputs."
+                f"the activation overflowed on sample {sample}: its preactivations are "
+                "too large for float64. Use smaller targets or inputs."
             )
         factor, failed = lapack.dpotrf(gram, lower=1)
         if failed:
             values = singular_values(gram)
             raise RankDeficientJacobianError(rank_message(values, gram), values)
-        return factor
+        solved, _ = lapack.dpotrs(factor, right, lower=1)
+        return solved
 
     def slopes(self, here: Snapshot) -> Array:
         """Return D = ∂B_ij/∂z_ij with α held fixed, shape (n, m)."""
-        slopes = here.second * here.excess
-        slopes *= self.scale
-        slopes += here.weighted_slopes * here.third * self.pull
+        _, _, second, third = self.activation.derivatives(here.features)
+        slopes = second * self.pull
+        slopes -= here.multipliers[:, None]
+        slopes *= second * self.scale
+        slopes += here.weighted_slopes * third * self.pull
         return slopes
 
     @staticmethod

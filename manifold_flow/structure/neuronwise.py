@@ -56,7 +56,7 @@ class NeuronwiseFlow(Evaluating):
     def settled(self, point: Array) -> Array | None:
         neurons = self.neurons
         for _ in range(SETTLING_STEPS):
-            here = self.at(point)
+            here = self.at(point, afresh=True)
             steepest = float(np.sqrt(here.gram.diagonal().max()))
             scale = max(1.0, steepest * float(np.linalg.norm(point)))
             if np.abs(here.residual).max() <= ROUNDING * scale:

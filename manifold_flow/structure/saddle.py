@@ -30,7 +30,7 @@ __all__ = ["SaddleMatrix"]
 Array = NDArray[np.float64]
 
 #: of the first residual: where conjugate gradients stop, Newton's iteration goes on
-TOLERANCE, MAX_ITERATIONS = 1e-2, 30
+TOLERANCE, MAX_ITERATIONS = 1e-1, 30
 
 
 class SaddleMatrix(NewtonMatrix):
@@ -70,10 +70,7 @@ class _Shifted:
 
     def __init__(self, matrix: SaddleMatrix, step: float) -> None:
         self.matrix, self.step = matrix, step
-        basis = matrix.basis
-        self.smoothing = (basis.to_features / (1.0 + step * basis.rates[:, 0])) @ (
-            basis.from_force
-        )
+        self.smoothing = matrix.basis.smoothing(step)
         self.schur, failed = lapack.dpotrf(self.smoothing * matrix.products, lower=1)
         if failed:
             raise np.linalg.LinAlgError("the Schur complement is not positive definite")
