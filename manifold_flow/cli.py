@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from manifold_flow.commands import compare, demo, doctor, flow, verify
 from manifold_flow.commands.options import NUMERICAL_FAILURE
 from manifold_flow.errors import (
+    DataError,
     FileFormatError,
     IntegrationError,
     ManifoldFlowError,
@@ -90,10 +91,21 @@ def _run(arguments: Sequence[str] | None) -> int:
             # the file's values become defaults, which the command line overrides
             options.command.set_defaults(**_file_defaults(options))
             options = parser.parse_args(arguments)
+        _refuse_nameless(options)
         run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
     except ManifoldFlowError as error:
         return _complain(error, options)
+
+
+def _refuse_nameless(options: argparse.Namespace) -> None:
+    """Raise for --out without a name: to pathlib it is the current folder."""
+    out = getattr(options, "out", None)
+    if out is not None and not out.strip():
+        raise DataError(
+            f"--out {out!r} names nothing, and the result would land in the current "
+            "folder. Give a name; where a folder is asked, . is the current one."
+        )
 
 
 def _say(text: str) -> None:

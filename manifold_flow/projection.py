@@ -173,13 +173,13 @@ def residual_scale(here: Linearization, point: Array) -> float:
         If it overflows: every residual would be small beside it.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        steepest = np.sqrt(np.diag(here.gram).max(initial=0.0))
-        scale = float(steepest * np.linalg.norm(point))
+        squares = np.diag(here.gram)
+        scale = float(np.sqrt(squares.max(initial=0.0)) * np.linalg.norm(point))
     if not np.isfinite(scale):
         raise NonFiniteError(
-            f"the residual gradients overflow float64 (|grad r_i| |point| = {scale}), "
-            "so that no residual could be told from 0. Rescale inputs and targets to "
-            "order 1, or start closer."
+            f"the gradient of residual {int(np.argmax(squares))} overflows float64 "
+            f"(|grad r_i| |point| = {scale}), so that no residual could be told from "
+            "0. Rescale inputs and targets to order 1, or start closer."
         )
     return max(1.0, scale)
 

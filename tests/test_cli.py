@@ -252,7 +252,6 @@ def test_unusable_input_has_exit_status_2(capsys, arguments, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("", "is a directory. Name a file in it"),
         (".", "is a directory. Name a file in it"),
         ("/dev/null/run", "Not a directory"),
         ("/dev/null/run.npz", "Not a directory"),
@@ -335,9 +334,9 @@ def test_interruption_before_there_is_a_path(capsys, monkeypatch):
     assert err == "manifold-flow: interrupted before there was a result.\n"
 
 
-def doctor_into(stdout):
+def version_into(stdout):
     return subprocess.run(
-        [sys.executable, "-m", "manifold_flow", "doctor"],
+        [sys.executable, "-m", "manifold_flow", "--version"],
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
@@ -352,14 +351,34 @@ def test_a_closed_standard_output_leaves_the_status(monkeypatch):
 
 def test_a_full_disk_and_a_reader_that_left():
     with open("/dev/full", "w") as full:
-        done = doctor_into(full)
+        done = version_into(full)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "standard output: [Errno 28] No space left" in done.stderr
     reading, writing = os.pipe()
     os.close(reading)
-    done = doctor_into(writing)
+    done = version_into(writing)
     os.close(writing)
     assert (done.returncode, done.stderr) == (2, "")
+
+
+@pytest.mark.parametrize("command", ["flow", "compare", "verify", "demo"])
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_is_not_the_current_folder(
+    command, name, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, command, "--out", name)
+    assert (code, out) == (2, "")
+    assert f"--out {name!r} names nothing" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_name_in_a_file_of_options_is_refused_too(capsys, tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('out = ""\n')
+    code, _, err = run(capsys, "flow", file)
+    assert code == 2
+    assert "--out '' names nothing" in err
 
 
 # --- compare --------------------------------------------------------------------------

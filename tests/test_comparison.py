@@ -7,7 +7,8 @@ import pytest
 
 import manifold_flow as mf
 from cases import diagonal, matrix, two_layer
-from manifold_flow.comparison import Ensemble
+from manifold_flow.comparison import Ensemble, Estimate, Order
+from manifold_flow.comparison.judgement import Evidence, judge
 from manifold_flow.comparison.statistics import extrapolated, fitted_rate, mean_of
 from manifold_flow.errors import (
     ArgumentError,
@@ -63,6 +64,24 @@ def first_order(eta, t):
     return -2.0 * eta * t * np.exp(-0.5 * t)
 
 
+def second_order(eta, t):
+    return -40.0 * eta**2 * t * np.exp(-0.5 * t)
+
+
+def evidence(low, high, **changes):
+    """All but the order is as the theorem says."""
+    numbers = {
+        "order": Order((low + high) / 2, (low, high)),
+        "last_error": Estimate(0.02, 0.001),
+        "richardson": Estimate(0.001, 0.001),
+        "predicted": 0.5,
+        "measured": Estimate(0.5, 0.001),
+        "drift": 0.0,
+        "replicas": 64,
+    }
+    return Evidence(**(numbers | changes))
+
+
 # --- orders and rates -----------------------------------------------------------------
 
 
@@ -106,6 +125,9 @@ def test_richardson_takes_a_first_order_away_for_any_two_step_sizes():
     found = extrapolated(steps, values)
     assert found.value == pytest.approx(7.0)
     assert found.standard_error == pytest.approx(0.1 * np.hypot(1.5, 0.5))
+    squares = [mf.comparison.Estimate(7.0 + 4.0 * step**2, 0.1) for step in steps]
+    assert extrapolated(steps, squares, order=2).value == pytest.approx(7.0)
+    assert extrapolated(steps, squares).value < 6.9  # the control
 
 
 def test_a_rate_is_fitted_with_the_noise_of_all_times_together():
@@ -144,6 +166,52 @@ def test_a_bias_of_first_order_holds():
     assert found.rate_measured.value == pytest.approx(0.5, rel=0.05)
     assert "HOLDS: the error vanishes with order" in str(found)
     assert found.to_dict()["fitted_order_interval"] == list(found.fitted_order.interval)
+
+
+def test_an_error_that_falls_faster_than_in_proportion_holds():
+    found = comparison(second_order, noise=0.0005)
+    assert found.fitted_order.value == pytest.approx(2.0, abs=0.1)
+    assert found.leading_order == 2
+    assert found.verdict is Verdict.HOLDS, found.reason
+    assert "faster than in proportion" in found.reason
+    assert abs(found.richardson.value) < found.evidence.tolerance
+
+
+@pytest.mark.parametrize("predicted", [1.0, 0.25, 0.55, 0.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_wrong_rate_is_violated_whatever_order_its_error_has(predicted, seed):
+    found = comparison(second_order, noise=0.0005, predicted=predicted, seed=seed)
+    assert found.verdict is Verdict.VIOLATED
+    assert found.rate_measured.value == pytest.approx(0.5, rel=0.05)
+
+
+def test_an_error_that_passes_through_zero_is_no_fast_order():
+    """e = −0.01 + 50 η² vanishes at one η only: the limit is what is judged."""
+    found = comparison(lambda eta, t: 0.0 * t - 0.01 + 50.0 * eta**2, noise=0.0005)
+    assert found.verdict is not Verdict.HOLDS
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.75, 1.25, Verdict.HOLDS),
+        (0.85, 0.95, Verdict.HOLDS),  # a higher order bends the line
+        (1.9, 2.1, Verdict.HOLDS),
+        (0.6, 1.4, Verdict.NOT_REACHED),  # too wide to tell 1 from 0 or 2
+        (0.45, 1.0, Verdict.UNDECIDED),
+        (0.6, 0.75, Verdict.UNDECIDED),
+        (-0.05, 0.05, Verdict.UNDECIDED),
+    ],
+)
+def test_which_intervals_of_an_order_hold(low, high, verdict):
+    assert judge(evidence(low, high))[0] is verdict
+
+
+def test_an_interval_that_holds_one_half_asks_for_replicas():
+    found, reason = judge(evidence(0.45, 1.0))
+    assert found is Verdict.UNDECIDED
+    assert "does not exclude 1/2" in reason
+    assert "more replicas" in reason
 
 
 @pytest.mark.parametrize("predicted", [1.0, 0.25, 0.55, 0.0])
@@ -316,6 +384,21 @@ def test_minibatch_noise_alone_moves_nothing():
     noisy = mf.LabelNoiseSGD(model, 0.04, 1.0)
     moved = mf.compare(noisy, manifold, start, flow=still, **options)
     assert moved.verdict is Verdict.VIOLATED
+
+
+def test_normalized_descent_is_followed_with_order_two():
+    model = two_layer(n=3, d=5, width=6)
+    manifold = mf.ZeroLossManifold(model)
+    start = manifold.random_point(rng=0)
+    options = {"slow_time": 2.0, "learning_rates": [0.2, 0.1, 0.05], "rng": 0}
+    descent = mf.NormalizedGD(model, 0.1)
+    found = mf.compare(descent, manifold, start, **options)
+    assert found.verdict is Verdict.HOLDS, found.reason
+    assert found.leading_order == 2
+    right = mf.limiting_flow(descent, manifold)
+    wrong = replace(right, rate=1.1 * right.rate)
+    doubted = mf.compare(descent, manifold, start, flow=wrong, **options)
+    assert doubted.verdict is Verdict.VIOLATED
 
 
 def test_without_label_noise_there_is_no_motion_either():

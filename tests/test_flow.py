@@ -132,7 +132,13 @@ def test_implicit_methods_reach_stationarity(flow, start, method):
     assert path.gradient_norm[-1] < 1e-9
 
 
-@pytest.mark.parametrize("method", ["RK23", "RK45", "DOP853", "LSODA", "Radau"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        *("RK45", "DOP853", "LSODA"),
+        *(pytest.param(slow, marks=pytest.mark.slow) for slow in ("RK23", "Radau")),
+    ],
+)
 def test_error_falls_with_the_tolerance(flow, start, reference, method):
     """Error per unit of tolerance: log-log slope near 1 (error-per-step control)."""
     tolerances = 10.0 ** np.arange(-4, -8.1, -1.0)
@@ -339,7 +345,13 @@ def test_sparse_targets_end_at_the_edge_within_the_l1_value(method):
     assert path.sharpness[-1] == pytest.approx(l1_value(model), abs=1e-5)
 
 
-@pytest.mark.parametrize("method", ["auto", "Radau", "BDF"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        *(pytest.param(slow, marks=pytest.mark.slow) for slow in ("auto", "Radau")),
+        "BDF",
+    ],
+)
 def test_rank_loss_stops_at_the_margin_and_truncates_times(method):
     """A degenerate ℓ1 vertex: off its support u_k and v_k vanish together."""
     model = sparse_diagonal()
@@ -394,7 +406,10 @@ ONE_RESIDUAL = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(ONE_RESIDUAL))
+# the cusp is also in test_hooks.py
+@pytest.mark.parametrize(
+    "name", ["cone", "crossing", pytest.param("cusp", marks=pytest.mark.slow)]
+)
 def test_one_residual_whose_gradient_vanishes_is_rank_loss(name):
     """σ_min/σ_max is 1 up to the singular point; σ_max of the start sees it."""
     residual, start = ONE_RESIDUAL[name]
@@ -407,8 +422,15 @@ def test_one_residual_whose_gradient_vanishes_is_rank_loss(name):
     assert np.linalg.norm(path.end) < 1e-3
 
 
-@pytest.mark.parametrize("method", ["auto", "BDF", "DOP853"])
-@pytest.mark.parametrize("sharpness", ["trace", "log"])
+@pytest.mark.parametrize(
+    ("sharpness", "method"),
+    [
+        *(("trace", method) for method in ("auto", "BDF", "DOP853")),
+        ("log", "auto"),
+        pytest.param("log", "BDF", marks=pytest.mark.slow),
+        pytest.param("log", "DOP853", marks=pytest.mark.slow),
+    ],
+)
 def test_zero_targets_end_where_the_jacobian_loses_rank(sharpness, method):
     inputs = np.random.default_rng(0).standard_normal((3, 6))
     model = mf.DiagonalLinearNetwork(inputs, np.zeros(3))

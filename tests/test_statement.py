@@ -149,6 +149,53 @@ def test_out_of_time_is_undecided():
 
 
 @pytest.mark.parametrize(
+    ("bug", "error"),
+    [
+        (lambda: x.no_such_attribute, AttributeError),
+        (lambda: sympy.sin(x, x), TypeError),
+        (lambda: no_such_name, NameError),  # noqa: F821
+        (lambda: sympy.Matrix([x])[1], IndexError),
+        (lambda: {x: 1}[2], KeyError),
+    ],
+)
+@pytest.mark.parametrize("place", ["claim", "control", "hypothesis"])
+def test_a_mistake_in_a_check_is_raised_and_no_open_question(bug, error, place):
+    def check(factor=2):
+        if place == "claim" or (place == "control" and factor == 3):
+            bug()
+        yield from binomial(factor)
+
+    asked = (Hypothesis("signs", "?", lambda activation: bug()),)
+    changes = {"hypotheses": asked, "any_activation": True}
+    broken = declared(check, **(changes if place == "hypothesis" else {}))
+    setting = {"activation": x} if place == "hypothesis" else {}
+    with pytest.raises(error):
+        verify(broken, **setting)
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        (lambda: sympy.Poly(1 / x, x), "PolynomialError: 1/x contains an element"),
+        (
+            lambda: sympy.solve(sympy.sin(x) + x - 2, x),
+            "NotImplementedError",
+        ),
+        (lambda: sympy.Matrix([[0]]).inv(), "NonInvertibleMatrixError: Matrix det"),
+        (lambda: sympy.Rational(1) // 0, "ZeroDivisionError"),
+    ],
+)
+def test_what_sympy_cannot_do_is_undecided_in_its_words(question, words):
+    def check(factor=2):
+        question()
+        yield from binomial(factor)
+
+    result = verify(declared(check))
+    assert result.verdict is Verdict.UNDECIDED
+    assert result.message.startswith(words)
+
+
+@pytest.mark.parametrize(
     ("decision", "verdict"),
     [
         (Decision(True), Verdict.HOLDS),

@@ -168,7 +168,17 @@ def disagreements(name):
     return {what for what in got if not defect(got[what], exact[what]) <= DIGITS}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+#: taken in every run; SymPy needs seconds for each of the others
+QUICK = ("sinh, signed and weighted",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
+        for name in NETWORKS
+    ],
+)
 def test_two_layer_network(name):
     assert not disagreements(name)
 
@@ -215,7 +225,11 @@ def sample_weights(loss, n=2, q=(1, 1)):
 
 @pytest.mark.parametrize(
     ("text", "loss"),
-    [("z**3/6 + z", "half_mean"), ("sinh(z)", "mean"), ("exp(z) + z", "sum")],
+    [
+        ("z**3/6 + z", "half_mean"),
+        ("sinh(z)", "mean"),
+        pytest.param("exp(z) + z", "sum", marks=pytest.mark.slow),
+    ],
 )
 def test_flattest_point_and_value(text, loss):
     expression, width = expressions.parse(text), 3
@@ -310,7 +324,14 @@ def smallest(function, low, high):
     return min((function.subs(Z, p) for p in points), key=sympy.N)
 
 
-@pytest.mark.parametrize("text", ["z**3/6 + z", "sinh(z)", "exp(z) + z"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sinh(z)",
+        pytest.param("z**3/6 + z", marks=pytest.mark.slow),
+        pytest.param("exp(z) + z", marks=pytest.mark.slow),
+    ],
+)
 def test_local_rate_is_that_of_the_linearised_flow(text):
     """Twice the smallest non-zero eigenvalue of the flow's Jacobian at its limit."""
     exact = ExactTwoLayer(text, "mean", (1, 1), (2, 0.5))

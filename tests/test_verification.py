@@ -190,7 +190,8 @@ def test_a_gradient_that_vanishes_too_early_is_seen(monkeypatch):
 
 
 def test_a_report_is_json_with_every_number():
-    report = mf.verify([f"{GROUP}/theorem-1", f"{GROUP}/theorem-1-enumeration"], rng=0)
+    names = [f"{GROUP}/theorem-1", f"{GROUP}/theorem-1-enumeration"]
+    report = mf.verify(names, m=2, n=1, d=3, rng=0)
     data = json.loads(json.dumps(report.as_data(), allow_nan=False))
     assert (data["verdict"], data["exit_status"]) == ("HOLDS", 0)
     first, second = data["statements"]

@@ -74,11 +74,11 @@ def _run(
         for result in judge_all(
             chosen, setting, time_limit=options.time_limit, jobs=options.jobs
         ):
+            results.append(result)  # first: what is printed is counted
             if not options.json:
-                claim = chosen[len(results)]
+                claim = chosen[len(results) - 1]
                 lines = as_lines(claim, result, with_assumptions=bool(setting))
                 print("\n".join(lines), flush=True)
-            results.append(result)
             _progress(len(results), len(chosen))
     except KeyboardInterrupt:
         print(f"theory: stopped after {len(results)}", file=sys.stderr)

@@ -38,6 +38,8 @@ __all__ = [
 
 #: what a caller may choose; every other parameter of a check is one of its constants
 SETTINGS = ("activation", "n", "m")
+#: mistakes in the code of a check: they say nothing of its claim, so they are raised
+BUGS = (TypeError, AttributeError, NameError, LookupError)
 
 
 class Verdict(Enum):
@@ -328,8 +330,9 @@ def verify(statement: Statement, *, time_limit: float = 60.0, **setting: Any) ->
 
     Raises
     ------
-    TypeError
-        If the statement does not take a setting.
+    TypeError, AttributeError, NameError, LookupError
+        If the statement does not take a setting, or as its check raises them: a
+        mistake in code is no open question.
     """
     for name in setting:
         if name not in statement.settings:
@@ -349,7 +352,9 @@ def verify(statement: Statement, *, time_limit: float = 60.0, **setting: Any) ->
         verdict, message = refusal or _verdict(parts, failed)
     except (OutOfTime, Undecided) as error:
         verdict, message = Verdict.UNDECIDED, str(error)
-    except Exception as error:  # whatever SymPy stumbles over settles nothing
+    except BUGS:
+        raise
+    except Exception as error:  # what SymPy cannot do settles nothing
         verdict, message = Verdict.UNDECIDED, f"{type(error).__name__}: {error}"
     return Result(
         id=statement.id,

@@ -1,7 +1,7 @@
 """From measured numbers to a verdict, and the sentence that says why.
 
-The claim is asymptotic: the error goes to 0, in proportion to the learning rate.  So
-no error at a single learning rate decides anything.
+The claim is asymptotic: the error goes to 0, in proportion to the learning rate or
+faster.  So no error at a single learning rate decides anything.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from math import ceil
 from manifold_flow.comparison.statistics import Estimate, Order
 from theory.statement import Verdict
 
-__all__ = ["Evidence", "judge"]
+__all__ = ["Evidence", "judge", "leading_order"]
 
 #: a fitted order in this interval is the first order of the theorem
 FIRST_ORDER = (0.7, 1.3)
-#: of an order's interval: wider ones do not tell order 1 from order 0 or 2
+#: half of an order's interval: wider ones do not tell order 1 from order 0 or 2
 RESOLVED = 0.3
+#: what an order's interval must exclude, with all below: the error of order 1/2
+TOO_SLOW = 0.5
 #: what Richardson's value may keep of the last error, and a rate of the predicted one
 LEFT_OF_ERROR, LEFT_OF_RATE = 0.2, 0.05
 
@@ -66,11 +68,9 @@ class Evidence:
         return abs(self.richardson.value) <= self.tolerance
 
     @property
-    def order_is_first(self) -> bool:
-        """Whether the order's interval meets [0.7, 1.3]; any faster one, for rest."""
-        low, high = self.order.interval
-        at_rest = self.predicted == 0.0
-        return high >= FIRST_ORDER[0] and (at_rest or low <= FIRST_ORDER[1])
+    def order_suffices(self) -> bool:
+        """Whether the order is 0.7 or higher and its interval excludes 1/2."""
+        return self.order.value >= FIRST_ORDER[0] and self.order.interval[0] > TOO_SLOW
 
     @property
     def rate_agrees(self) -> bool:
@@ -100,6 +100,27 @@ class Evidence:
         return ceil(self.replicas * max(1.0, *wanted) ** 2)
 
 
+def leading_order(order: Order) -> int:
+    """Return the integer p of the leading term η^p: 1 unless the order is above 1.3.
+
+    Parameters
+    ----------
+    order : Order
+        As fitted; all of its interval must be above.
+
+    Returns
+    -------
+    int
+        The next integer, which is what an expansion in η has.
+
+    Examples
+    --------
+    >>> leading_order(Order(1.9, (1.8, 2.0))), leading_order(Order(1.4, (1.2, 1.6)))
+    (2, 1)
+    """
+    return max(2, round(order.value)) if order.interval[0] > FIRST_ORDER[1] else 1
+
+
 def judge(found: Evidence) -> tuple[Verdict, str]:
     """Return the verdict and its reason.
 
@@ -112,7 +133,9 @@ def judge(found: Evidence) -> tuple[Verdict, str]:
     -------
     (Verdict, str)
         ``VIOLATED`` only if Richardson's value is beyond its tolerance and the measured
-        rate excludes the predicted one beyond noise, 5 % and its own drift.
+        rate excludes the predicted one beyond noise, 5 % and its own drift.  An error
+        that falls faster than in proportion is no violation: it is extrapolated with
+        its own order.
     """
     rates = f"measured rate {found.measured}, predicted {found.predicted:.4g}"
     limit = (
@@ -128,17 +151,25 @@ def judge(found: Evidence) -> tuple[Verdict, str]:
             "randomness there are at most 16), or larger learning rates, whose error "
             "is larger"
         )
-    if found.error_vanishes and found.order_is_first and found.rate_agrees:
+    if found.error_vanishes and found.order_suffices and found.rate_agrees:
+        fast = leading_order(found.order) > 1
+        faster = ", faster than in proportion to the learning rate" if fast else ""
         return Verdict.HOLDS, (
-            f"the error vanishes with order {found.order}; {limit}; {rates}"
+            f"the error vanishes with order {found.order}{faster}; {limit}; {rates}"
         )
     why = (
         "at these learning rates the error is not yet in proportion to them. Use "
         "smaller ones"
     )
-    if found.order.interval[0] > FIRST_ORDER[1]:
+    low, high = found.order.interval
+    if low <= TOO_SLOW <= FIRST_ORDER[0] <= high:
         why = (
-            "the error falls faster than in proportion to them, because they are too "
-            "large or its order is higher. Use smaller ones, and look at the rate"
+            "the order's interval does not exclude 1/2, which would be no first order. "
+            "Use more replicas"
+        )
+    if low > FIRST_ORDER[1]:
+        why = (
+            "the error falls faster than in proportion to them, and by no integer "
+            "order to 0, so they are too large. Use smaller ones"
         )
     return Verdict.UNDECIDED, f"the order is {found.order}; {limit}; {rates}: {why}"

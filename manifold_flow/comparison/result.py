@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifold_flow.comparison.ensemble import Ensemble
-from manifold_flow.comparison.judgement import Evidence, judge
+from manifold_flow.comparison.judgement import Evidence, judge, leading_order
 from manifold_flow.comparison.statistics import (
     Estimate,
     Order,
@@ -89,14 +89,24 @@ class Comparison:
         )
 
     @property
+    def leading_order(self) -> int:
+        """What is extrapolated with: 1, or the integer next to a faster order."""
+        return 1 if self.fitted_order is None else leading_order(self.fitted_order)
+
+    def _limit(self, values: list[Estimate]) -> Estimate:
+        """Extrapolate to learning rate 0."""
+        steps = self.learning_rates[: len(values)]
+        return extrapolated(steps, values, self.leading_order)
+
+    @property
     def richardson(self) -> Estimate:
-        """The weak error extrapolated to learning rate 0: 2e(η/2) − e(η)."""
-        return extrapolated(self.learning_rates, self.errors)
+        """The weak error at learning rate 0: 2e(η/2) − e(η) where it is of order 1."""
+        return self._limit(self.errors)
 
     @property
     def rate_measured(self) -> Estimate:
         """The rate at which the flow fits best, extrapolated to learning rate 0."""
-        return extrapolated(self.learning_rates, [e.rate for e in self.ensembles])
+        return self._limit([e.rate for e in self.ensembles])
 
     @property
     def _drift(self) -> float:
@@ -104,7 +114,7 @@ class Comparison:
         rates = [e.rate for e in self.ensembles]
         before = rates[-1]
         if len(rates) > 2:
-            before = extrapolated(self.learning_rates[:-1], rates[:-1])
+            before = self._limit(rates[:-1])
         return abs(self.rate_measured.value - before.value)
 
     @cached_property

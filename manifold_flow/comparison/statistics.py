@@ -172,11 +172,11 @@ def _check_positive(name: str, values: Array) -> None:
         )
 
 
-def extrapolated(step_sizes: Array, values: list[Estimate]) -> Estimate:
-    r"""Return what a first-order error leaves at step size 0 (Richardson).
+def extrapolated(step_sizes: Array, values: list[Estimate], order: int = 1) -> Estimate:
+    r"""Return what an error of order p leaves at step size 0 (Richardson).
 
-    :math:`(a\, v(b) - b\, v(a)) / (a - b)` with the two smallest step sizes a > b,
-    which is :math:`2 v(\eta/2) - v(\eta)` for halvings.
+    :math:`(a^p v(b) - b^p v(a)) / (a^p - b^p)` with the two smallest step sizes a > b,
+    which is :math:`2 v(\eta/2) - v(\eta)` for halvings and p = 1.
 
     Parameters
     ----------
@@ -184,13 +184,15 @@ def extrapolated(step_sizes: Array, values: list[Estimate]) -> Estimate:
         Descending.
     values : list of Estimate
         One per step size, independent of each other.
+    order : int
+        p.
 
     Returns
     -------
     Estimate
         The limit, and its Monte-Carlo noise.
     """
-    (a, b), (coarse, fine) = step_sizes[-2:], values[-2:]
+    (a, b), (coarse, fine) = step_sizes[-2:] ** order, values[-2:]
     share_fine, share_coarse = a / (a - b), b / (a - b)
     noise = np.hypot(
         share_fine * fine.standard_error, share_coarse * coarse.standard_error

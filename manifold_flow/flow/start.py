@@ -79,6 +79,7 @@ def refuse_irregular(smaller: Model, begin: Array, start: Array) -> None:
         here.multipliers(np.zeros(smaller.n_params))
         raise RankDeficientJacobianError(
             f"the start is {RegularPoint.of(here)}: a flow needs a regular "
-            "point of the zero-loss set. Start elsewhere.",
+            "point of the zero-loss set. Start elsewhere, or use fewer or less "
+            "dependent samples.",
             here.singular_values,
         )
