@@ -125,6 +125,44 @@ def test_newton_matrices_solve_with_the_velocitys_jacobian(name):
     assert errors[1] < 5e-3
 
 
+@pytest.mark.parametrize("name", ["cubic", "dependent rows", "ill-conditioned"])
+def test_a_step_is_projected_in_the_metric_of_an_implicit_step(name):
+    """(1 + hΛ) δ is normal to M: with h = 0 the shortest way in the parameters."""
+    model = INSTANCES[name]().reduction().model
+    flow = trace_flow(model)
+    point = flow.manifold.random_point(rng=0)
+    splitting = flow.structured().splitting(point)
+    rates = splitting.rates
+    modes = 1e-4 * np.random.default_rng(0).standard_normal(splitting.at_base.shape)
+    modes[rates[:, 0] < 1e-10 * rates.max()] = 0.0  # no parameters are there
+    ahead = point + splitting.displacement(modes)
+    jacobian = model.jacobian(ahead)
+    tangent = np.eye(point.size) - np.linalg.pinv(jacobian) @ jacobian
+    before = np.abs(model.residual(ahead)).max()
+    for step in (0.0, 10.0 / rates.max()):
+        moved = splitting.projected(modes, step) - modes
+        after = point + splitting.displacement(modes + moved)
+        assert np.abs(model.residual(after)).max() < 1e-2 * before
+        weighted = splitting.displacement((1.0 + step * rates) * moved)
+        assert np.linalg.norm(tangent @ weighted) < 1e-9 * np.linalg.norm(weighted)
+        assert splitting.length(moved) == pytest.approx(
+            np.linalg.norm(splitting.displacement(moved))
+        )
+    plain = splitting.displacement(moved)
+    assert np.linalg.norm(tangent @ plain) > 1e-3 * np.linalg.norm(plain)  # the control
+
+
+def test_exponential_steps_are_few_at_condition_1e4_and_end_right():
+    model = ill_conditioned(1e4, n=20, d=100, width=100, loss="sum")
+    flow = trace_flow(model)
+    start = flow.manifold.random_point(rng=0)
+    path = mf.integrate(flow, start, rtol=1e-1, gtol=1e-8)
+    assert path.details["method"].startswith("ETDRK4")
+    assert path.n_steps < 150  # 900 where each step takes the shortest way to M
+    exact = mf.references.flattest_value(model)
+    assert path.sharpness[-1] == pytest.approx(exact, rel=1e-9)
+
+
 # --- φ-functions ----------------------------------------------------------------------
 
 

@@ -158,6 +158,7 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
         constraint=constraint,
         goal=goal_of(inner, constraint.observe(begin), limits),
         hovers=choice.hovers,
+        work=choice.work,
         keep_steps=keep_steps,
         callback=_recorded(growth, callback and _guarded(callback, lift)),
         report=reporter(progress),

@@ -110,7 +110,7 @@ def integrate_sde(  # noqa: PLR0913  # all but three are given by name
     draws, report = generator(rng), reporter(progress)
     paths = Paths(diffusion, np.atleast_2d(begin), draws)
     try:
-        with small_problem_on_one_thread(begin.shape[-1]):
+        with small_problem_on_one_thread(begin.shape[-1] ** 2):
             paths.follow(asked, longest, time_limit, report)
     except RankDeficientJacobianError as error:
         paths.stop(Status.RANK_LOSS, str(error), error)

@@ -172,21 +172,20 @@ class Reduction:
     ----------
     model : Model
         The smaller model, of the same kind.
-    restrict : callable
-        ``params (..., p) -> reduced (..., p')``, linear.
-    embed : callable or None
-        Its adjoint, ``reduced (..., p') -> params (..., p)``; None where both are the
-        identity.
+    basis : array, shape (d, r), or None
+        Orthonormal columns Q: every d parameters in a row, such as the weights of a
+        neuron, become r by Qᵀ.  None where there is nothing to leave out.
     """
 
     model: Model
-    restrict: Callable[[Array], Array]
-    embed: Callable[[Array], Array] | None
+    basis: Array | None = None
 
-    @classmethod
-    def identity(cls, model: Model) -> Reduction:
-        """Return the reduction of a model that has nothing to leave out."""
-        return cls(model, lambda params: params, None)
+    def restrict(self, params: Array) -> Array:
+        """Return the points (..., p') of parameters (..., p)."""
+        if self.basis is None:
+            return params
+        blocks = params.reshape(*params.shape[:-1], -1, len(self.basis)) @ self.basis
+        return blocks.reshape(*params.shape[:-1], -1)
 
     def lift(
         self, reduced: Array, reference: Array, restricted: Array | None = None
@@ -206,10 +205,13 @@ class Reduction:
         -------
         array, shape (..., p)
         """
-        if self.embed is None:
+        if self.basis is None:
             return reduced
         begin = self.restrict(reference) if restricted is None else restricted
-        lifted = self.embed(reduced - begin)
+        moved = (reduced - begin).reshape(
+            *reduced.shape[:-1], -1, self.basis.shape[1]
+        ) @ self.basis.T
+        lifted = moved.reshape(*reduced.shape[:-1], -1)
         lifted += reference
         return lifted
 

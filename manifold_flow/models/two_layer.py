@@ -329,7 +329,7 @@ class TwoLayerNetwork(Model):
         # with one neuron all that could move is fixed by the constraints
         nothing_moves = self.width * self.rank <= self.n_residuals
         if self.rank == self.n_features or nothing_moves:
-            return Reduction.identity(self)
+            return Reduction(self)
         reduced = TwoLayerNetwork(
             self.inputs @ basis,
             self.targets,
@@ -339,16 +339,7 @@ class TwoLayerNetwork(Model):
             self.loss.sample_weights,
             self.loss.normalization,
         )
-
-        def restrict(params: Array) -> Array:
-            weights = self.unflatten(params)["weights"] @ basis
-            return weights.reshape(*params.shape[:-1], reduced.n_params)
-
-        def embed(points: Array) -> Array:
-            weights = reduced.unflatten(points)["weights"] @ basis.T
-            return weights.reshape(*points.shape[:-1], self.n_params)
-
-        return Reduction(reduced, restrict, embed)
+        return Reduction(reduced, basis)
 
     def __repr__(self) -> str:
         """Return the sizes, the activation and the loss."""

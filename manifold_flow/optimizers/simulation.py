@@ -141,8 +141,7 @@ def simulate(  # noqa: PLR0913  # how to run it, by name
         return _divergence(optimizer, begin, step, last)
 
     run = _Run(n_steps, every, patience, [(0, np.atleast_2d(first))])
-    work = math.isqrt(first.size * inner.model.n_residuals)
-    with small_problem_on_one_thread(work):
+    with small_problem_on_one_thread(first.size * inner.model.n_residuals):
         run.follow(
             windows(inner, run.kept[0][1], n_steps, every, draws, diverged), report
         )

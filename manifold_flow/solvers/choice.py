@@ -78,6 +78,11 @@ class Choice:
         """Whether the solver may stay above the threshold of stationarity."""
         return self.name in HOVERING
 
+    @property
+    def work(self) -> int | None:
+        """Multiply-adds of one velocity, where they are known."""
+        return None if self.flow is None else self.flow.work
+
     def velocity(self, plain: Velocity) -> Velocity:
         """Return the velocity to integrate: that of the flow where there is one."""
         return plain if self.flow is None else self.flow.velocity

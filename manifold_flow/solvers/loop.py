@@ -39,6 +39,7 @@ def follow(  # noqa: PLR0913  # all but two are given by name
     constraint: Constraint,
     goal: Goal,
     hovers: bool = False,
+    work: int | None = None,
     keep_steps: bool = False,
     callback: Callable[[float, Array], object] | None = None,
     report: Report = lambda text: None,
@@ -63,6 +64,8 @@ def follow(  # noqa: PLR0913  # all but two are given by name
         Where the path ends.
     hovers : bool
         Whether the stepper hovers above the threshold of stationarity.
+    work : int, optional
+        Multiply-adds of one velocity; p² by default.
     keep_steps : bool
         Also keep every accepted step.
     callback : callable, optional
@@ -78,7 +81,7 @@ def follow(  # noqa: PLR0913  # all but two are given by name
     began = clock.monotonic()
     run = _Run(velocity, start, times, method, limits, constraint, goal, hovers)
     path = run.path
-    with small_problem_on_one_thread(start.size), warnings.catch_warnings():
+    with small_problem_on_one_thread(work or start.size**2), warnings.catch_warnings():
         # LSODA warns and fails; the failure is met below, with its time and margin
         warnings.filterwarnings("ignore", "lsoda: ", UserWarning)
         try:

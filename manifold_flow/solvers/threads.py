@@ -15,20 +15,20 @@ SMALL_PROBLEM = 20_000_000
 
 
 @contextmanager
-def small_problem_on_one_thread(size: int) -> Iterator[None]:
+def small_problem_on_one_thread(work: int) -> Iterator[None]:
     """Limit BLAS to one thread inside the block, where more would cost time.
 
     Parameters
     ----------
-    size : int
-        Number of parameters.
+    work : int
+        Multiply-adds of one velocity, or step.
 
     Yields
     ------
     None
     """
     # a factor of 50-170 was measured between one and two BLAS threads on small matrices
-    if size**2 > SMALL_PROBLEM:
+    if work > SMALL_PROBLEM:
         yield
         return
     with _libraries().limit(limits=1, user_api="blas"):

@@ -138,9 +138,12 @@ class ImplicitFlow(ABC):
     ----------
     n_evaluations : int
         Velocities evaluated so far.
+    work : int or None
+        Multiply-adds of one velocity, where they are known.
     """
 
     n_evaluations: int = 0
+    work: int | None = None
 
     @abstractmethod
     def velocity(self, point: Array, pull: float = 0.0) -> Array:

@@ -147,6 +147,7 @@ class Evaluating(StructuredFlow):
         self.neurons = neurons
         self.n_evaluations = 0
         self.splits_exactly = neurons.collapse
+        self.work = neurons.work
         self._last: Snapshot | None = None
         self._point: Array | None = None
         self._is_added_up = False

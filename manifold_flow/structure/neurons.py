@@ -91,6 +91,7 @@ class Neurons:
         weights = 2.0 * rate * curvatures * np.diag(self.inputs_gram)
         self.pull = weights[:, None] * self.scale
         shape = len(targets), len(output_weights)
+        self.work = 2 * shape[0] ** 2 * shape[1]
         self._stack = np.empty((2 * shape[0], shape[1]))
         rows = max(1, BLOCK // shape[1])
         self._blocks = [slice(k, k + rows) for k in range(0, shape[0], rows)]
