@@ -454,7 +454,7 @@ def test_an_overflow_names_its_sample(method):
         structure.velocity(far)
 
 
-@pytest.mark.parametrize("method", ["auto", *STRUCTURED])
+@pytest.mark.parametrize("method", ["auto", *STRUCTURED, "RKC"])
 def test_constant_sharpness_single_neurons_and_no_time(method):
     linear = trace_flow(two_layer(activation="linear"))
     start = linear.manifold.random_point(rng=0)

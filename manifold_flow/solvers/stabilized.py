@@ -94,7 +94,8 @@ def stages(count: int) -> tuple[float, Array]:
 class RKC(ode.OdeSolver):  # type: ignore[misc]  # SciPy is untyped
     """The stabilised explicit method of order two, error control and dense output.
 
-    Off M the velocity attracts to it, within the stable interval.
+    Off M the velocity attracts to it, within the stable interval.  The error of a step
+    is held to rtol, that of a path at a given time falls like rtol to the power 2/3.
 
     Parameters
     ----------
