@@ -1,6 +1,6 @@
 """The main job on real data, end to end: what ``manifold-flow demo`` runs.
 
-Twenty images of handwritten digits, a two-layer network, the zero-loss manifold, its
+Forty images of handwritten digits, a two-layer network, the zero-loss manifold, its
 limiting flow to stationarity, and an ensemble of label-noise SGD on the same clock.
 """
 
@@ -32,9 +32,9 @@ __all__ = ["Demo", "run_demo"]
 Array = NDArray[np.float64]
 
 #: of the ensemble: small enough to lie on the flow, large enough to take seconds
-LEARNING_RATE = 0.0005
-NOISE_STD = 8.0
-SLOW_TIME = 0.016
+LEARNING_RATE = 1e-4
+NOISE_STD = 32.0
+SLOW_TIME = 5e-4
 KEPT = 16
 MOST_REPLICAS = 10_000
 
@@ -188,8 +188,8 @@ class Demo:
 
 def run_demo(
     *,
-    n: int = 20,
-    width: int = 20,
+    n: int = 40,
+    width: int = 50,
     replicas: int = 64,
     seed: int = 0,
     progress: bool | Report | None = None,

@@ -39,6 +39,9 @@ ENOUGH = 1.0 - 1e-4
 ON_MANIFOLD = 1e-10
 #: so many full steps reach M from beside it
 FULL_STEPS = 6
+#: entries of a Jacobian up to which points together are faster than one by one: 50
+#: times at 40, twice at 1e4; a third of the speed, and gigabytes, at 1e5
+MOST_TOGETHER = 20_000
 
 
 def gauss_newton(model: Model, point: Array) -> Array:
@@ -97,8 +100,9 @@ def gauss_newton(model: Model, point: Array) -> Array:
 def gauss_newton_of_all(model: Model, points: Array) -> Array:
     """Return the zero that :func:`gauss_newton` reaches from every point.
 
-    Beside M no step needs damping, so all points take theirs together; a point whose
-    residual does not fall, or not to 0 in six steps, is sent alone.
+    Beside M no step needs damping, so where Jacobians are small all points take theirs
+    together; a point whose residual does not fall, or not to 0 in six steps, is sent
+    alone.
 
     Parameters
     ----------
@@ -119,6 +123,8 @@ def gauss_newton_of_all(model: Model, points: Array) -> Array:
     RankDeficientJacobianError
         Likewise.
     """
+    if model.n_residuals * model.n_params > MOST_TOGETHER:
+        return np.stack([gauss_newton(model, point) for point in points])
     ends, moving = points.copy(), np.arange(len(points))
     arrived, before = np.zeros(len(points), dtype=bool), np.full(len(points), np.inf)
     for _ in range(FULL_STEPS):

@@ -592,10 +592,10 @@ def test_doctor_reports_a_broken_installation(capsys, monkeypatch):
 def test_demo_writes_a_report_with_four_pictures(capsys, tmp_path, monkeypatch):
     from manifold_flow import demo
 
-    monkeypatch.setattr(demo, "LEARNING_RATE", 0.005)
+    monkeypatch.setattr(demo, "LEARNING_RATE", 5e-4)
     code, out, _ = run(
         capsys,
-        *("demo", "--n", 4, "--width", 5, "--replicas", 4, "--out", tmp_path / "run"),
+        *("demo", "--n", 4, "--width", 5, "--replicas", 64, "--out", tmp_path / "run"),
     )
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert code == 0
@@ -605,7 +605,12 @@ def test_demo_writes_a_report_with_four_pictures(capsys, tmp_path, monkeypatch):
     assert re.search(r"flow +STATIONARY", out)
     assert "bound kept at every step: yes" in out
     assert mf.load(tmp_path / "run" / "flow.npz").status is mf.Status.STATIONARY
-    assert mf.load(tmp_path / "run" / "sgd.npz").points.shape[1] == 4
+    assert mf.load(tmp_path / "run" / "sgd.npz").points.shape[1] == 64
+    start = float(re.search(r"sharpness at the start +(\S+)", out)[1])
+    ends = re.search(r"SGD (\S+) \+/- (\S+) \(95 %\), flow (\S+);", out).groups()
+    mean, error, limit = map(float, ends)
+    assert abs(mean - limit) < 0.02 * start + error
+    assert start - limit > 0.1 * start  # it has moved by more than that
 
 
 @pytest.mark.parametrize(

@@ -674,12 +674,17 @@ def test_large_problems_are_not_given_a_dense_newton_matrix():
     def nothing():
         return None
 
-    def chosen(size):
+    def chosen(size, rtol=1e-8, implicit=nothing):
         start = np.zeros(size)
-        return choose_method("auto", start, 1e-8, structured=nothing, implicit=nothing)
+        return choose_method(
+            "auto", start, rtol, structured=nothing, implicit=implicit
+        ).name
 
-    assert chosen(100_000).name == "DOP853"
-    assert chosen(400).name == "LSODA"
+    assert chosen(100_000) == "DOP853"
+    assert chosen(400) == "LSODA"
+    declared = mf.LimitingFlow(mf.ZeroLossManifold(diagonal()), mf.HessianTrace())
+    assert chosen(100_000, 1e-4, declared.implicit) == "RKC"
+    assert chosen(100_000, 1e-8, declared.implicit) == "KrylovBDF"
 
 
 @pytest.mark.parametrize(

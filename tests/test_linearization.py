@@ -104,3 +104,31 @@ def test_a_jacobian_that_is_not_finite_names_its_row():
         pytest.raises(NonFiniteError, match="residual 0 is not finite"),
     ):
         model.linearize(np.array([1.0, np.inf, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("condition", "by_gram"), [(10.0, True), (900.0, True), (1e5, False)]
+)
+def test_dense_is_as_accurate_as_a_factorisation_of_the_jacobian(condition, by_gram):
+    """σ of a known Jacobian, and a tangent part that is tangent to rounding."""
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.standard_normal((k, 6)))[0] for k in (6, 400))
+    known = np.geomspace(1.0, 1.0 / condition, 6)
+    jacobian = (left * known) @ right.T
+    here = DenseLinearization(np.zeros(6), np.ones(6), jacobian, None, None)
+    assert ("_svd" in vars(here)) is False
+    assert relative(here.singular_values, known) < 1e-10
+    assert ("_svd" in vars(here)) is not by_gram
+    vector, wanted = rng.standard_normal(400), rng.standard_normal(6)
+    exact = vector - right @ (right.T @ vector)
+    assert relative(here.tangent_part(vector), exact) < 1e-14 * condition
+    assert np.abs(right.T @ here.tangent_part(vector)).max() < 1e-14 * condition
+    assert relative(here.normal_solve(wanted), right @ (left.T @ wanted / known)) < (
+        1e-14 * condition
+    )
+    weights = left @ (right.T @ vector / known)
+    assert relative(here.multipliers(vector), weights) < 1e-14 * condition
+    if by_gram and condition > 100.0:  # control: the normal equations alone are not
+        gram = jacobian @ jacobian.T
+        once = np.linalg.solve(gram, jacobian @ vector)
+        assert relative(once, weights) > 1e-14 * condition

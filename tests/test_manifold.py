@@ -242,3 +242,13 @@ def test_derivatives_of_what_is_no_sharpness_are_refused():
     for derivative in (manifold.riemannian_gradient, manifold.riemannian_hessian):
         with pytest.raises(ArgumentError, match="where a Sharpness is needed"):
             derivative("trace", [1.0, 0.0])
+
+
+def test_points_with_large_jacobians_are_projected_one_by_one(monkeypatch):
+    """A stack of Jacobians takes gigabytes; the zeros reached are the same."""
+    manifold = mf.ZeroLossManifold(two_layer())
+    draws = np.random.default_rng(0).standard_normal((2, 3, manifold.model.n_params))
+    together = manifold.projection(draws)
+    monkeypatch.setattr("manifold_flow.projection.MOST_TOGETHER", 0)
+    monkeypatch.setattr("manifold_flow.projection._full_step", None)
+    assert np.abs(manifold.projection(draws) - together).max() < 1e-12

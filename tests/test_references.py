@@ -381,3 +381,32 @@ def test_the_closed_form_of_another_model_is_refused():
     start = mf.ZeroLossManifold(model).random_point(rng=0)
     with pytest.raises(HypothesisError, match="known for DiagonalLinearNetwork"):
         mf.references.exact_flow(model, start, [1.0])
+
+
+@pytest.mark.parametrize("condition", [1.0, 1e3, 1e6])
+def test_the_flattest_point_is_accurate_at_any_condition_of_the_inputs(condition):
+    rng = np.random.default_rng(0)
+    left = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    right = np.linalg.qr(rng.standard_normal((20, 6)))[0]
+    known = np.geomspace(1.0, 1.0 / condition, 6)
+    inputs = (left * known) @ right.T
+    model = mf.TwoLayerNetwork(inputs, rng.standard_normal(6), 4, "z**3 + z")
+    start = rng.standard_normal(model.n_params)
+    weights = mf.references.flattest_point(model, start).reshape(4, 20)
+    flattest = model.activation.inverse(model.targets / 4)
+    missing = flattest[:, None] - inputs @ start.reshape(4, 20).T
+    exact = start.reshape(4, 20) + (right @ ((left.T @ missing) / known[:, None])).T
+    assert relative(weights, exact) < 1e-14 * condition
+    assert relative(inputs @ weights.T, np.repeat(flattest[:, None], 4, 1)) < (
+        1e-14 * condition
+    )
+    if condition > 1e5:  # control: through K = X Xᵀ, which squares the condition number
+        dual = np.linalg.solve(inputs @ inputs.T, missing)
+        through = start.reshape(4, 20) + dual.T @ inputs
+        assert relative(through, exact) > 1e-12 * condition
+
+
+def test_a_start_of_another_length_has_no_flattest_point():
+    model = mf.TwoLayerNetwork([[1.0, 0.0]], [4.0], width=2, activation="z**3 + z")
+    with pytest.raises(ShapeError, match="start"):
+        mf.references.flattest_point(model, np.ones((1, 4)))

@@ -9,8 +9,9 @@ import scipy.linalg
 import manifold_flow as mf
 from cases import MODELS, diagonal, two_layer
 from laws import relative
-from manifold_flow.errors import DataError, NonFiniteError
+from manifold_flow.errors import DataError, IntegrationError, NonFiniteError
 from manifold_flow.solvers.exponential import exponential_functions
+from manifold_flow.solvers.stabilized import stages
 
 STRUCTURED = ["ETDRK4", "StructuredBDF"]
 
@@ -318,7 +319,82 @@ def test_ill_conditioned_data_take_hundreds_of_steps_not_millions(condition, bou
     assert path.sharpness[-1] == pytest.approx(exact, rel=1e-9)
 
 
-# --- any other model: Krylov ----------------------------------------------------------
+# --- any other model: Chebyshev, Krylov -----------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 20, 100])
+def test_stages_are_e_to_the_z_to_second_order_and_damped(count):
+    """The recurrence on y' = λy is a polynomial: 1 + z + z²/2 + ..., small up to β."""
+    border, table = stages(count)
+
+    def growth(z):
+        before, point = np.ones_like(z), 1.0 + table[1, 2] * z
+        for mu, nu, step, first in table[2:]:
+            before, point = (
+                point,
+                (1.0 - mu - nu + mu * point + nu * before + z * (step * point + first)),
+            )
+        return point
+
+    small = np.array([1e-2, 1e-3])
+    defects = np.abs(growth(small) - (1.0 + small + 0.5 * small**2)) / small**2
+    assert defects[1] < 0.11 * defects[0] or count == 2  # which is exact
+    stiff = np.abs(growth(-np.linspace(0.25, 1.0, 1000) * border))
+    assert stiff.max() < (0.3 if count > 4 else 0.75)
+    assert np.abs(growth(np.array([-2.0 * border])))[0] > 1.0
+    assert border > 0.31 * count**2
+
+
+@pytest.mark.parametrize("name", ["diagonal", "matrix", "two-layer"])
+def test_chebyshev_steps_are_of_order_two(name):
+    flow = trace_flow(MODELS[name](), rate=1.0)
+    start = flow.manifold.random_point(rng=0)
+    times = np.linspace(0.0, 0.2, 8)
+    exact = mf.integrate(flow, start, times, method="DOP853", rtol=1e-11, atol=1e-13)
+    runs = [
+        mf.integrate(flow, start, times, method="RKC", rtol=tol, atol=tol / 100)
+        for tol in (1e-5, 1e-8)
+    ]
+    errors = [np.abs(run.points - exact.points).max() for run in runs]
+    assert errors[1] < 1e-6
+    # the error of a step is of order three, and so is its tolerance
+    order = np.log(errors[0] / errors[1]) / np.log(runs[1].n_steps / runs[0].n_steps)
+    assert 1.6 < order < 2.6
+
+
+def wide_network():
+    """A network that is given as a function only, K of condition 30."""
+    rng = np.random.default_rng(0)
+    left = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    right = np.linalg.qr(rng.standard_normal((102, 6)))[0]
+    inputs = (left * np.geomspace(1.0, 30.0, 6) ** -0.5) @ right.T
+    targets = 40.0 * rng.standard_normal(6)
+
+    def residual(params):
+        features = inputs @ params.reshape((40, 102)).T
+        return (features**3 / 3.0 + features).sum(axis=1) - targets
+
+    network = mf.TwoLayerNetwork(inputs, targets, 40, "z**3/3 + z")
+    return mf.CallableModel(residual, 4080), network
+
+
+@pytest.mark.slow
+def test_auto_follows_a_wide_function_to_the_end_that_is_known():
+    model, network = wide_network()
+    manifold = mf.ZeroLossManifold(model)
+    flow = mf.LimitingFlow(manifold, mf.HessianTrace())
+    start = manifold.random_point(rng=1)
+    path = mf.integrate(flow, start, rtol=1e-2, gtol=1e-8)
+    assert path.details["method"].startswith("RKC (auto: stabilised explicit, 4080")
+    exact = mf.references.flattest_point(network, start)
+    assert relative(path.end, exact) < 1e-5
+    assert np.abs(path.residual).max() < 1e-10
+    assert path.n_evaluations < 600
+    # control: an explicit method that is not stabilised takes more for half of the way
+    with pytest.raises(IntegrationError) as halted:
+        mf.integrate(flow, start, method="RK23", rtol=1e-2, gtol=1e-8, max_steps=400)
+    assert halted.value.trajectory.n_evaluations > 2 * path.n_evaluations
+    assert relative(halted.value.trajectory.end, exact) > 1e-4
 
 
 @pytest.mark.parametrize("name", ["diagonal", "matrix", "two-layer"])
@@ -416,7 +492,7 @@ def test_an_overflow_names_its_sample(method):
         structure.velocity(far)
 
 
-@pytest.mark.parametrize("method", ["auto", *STRUCTURED])
+@pytest.mark.parametrize("method", ["auto", *STRUCTURED, "RKC"])
 def test_constant_sharpness_single_neurons_and_no_time(method):
     linear = trace_flow(two_layer(activation="linear"))
     start = linear.manifold.random_point(rng=0)
@@ -428,7 +504,7 @@ def test_constant_sharpness_single_neurons_and_no_time(method):
     assert len(mf.integrate(single, start, [0.0], method=method)) == 1
 
 
-@pytest.mark.parametrize("method", [*STRUCTURED, "KrylovBDF"])
+@pytest.mark.parametrize("method", [*STRUCTURED, "KrylovBDF", "RKC"])
 def test_times_far_shorter_than_a_step_and_far_longer_than_the_flow(method):
     flow = trace_flow(two_layer())
     start = flow.manifold.random_point(rng=0)

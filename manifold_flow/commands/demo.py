@@ -17,8 +17,8 @@ def add_to(parsers: Any) -> None:
     add = new_command(
         parsers, "demo", run, "the main job on real data, with report.html"
     ).add_argument
-    add("--n", type=int, default=20, help="number of images")
-    add("--width", "--m", type=int, default=20, help="number of neurons")
+    add("--n", type=int, default=40, help="number of images")
+    add("--width", "--m", type=int, default=50, help="number of neurons")
     add("--replicas", type=int, default=64, help="runs of label-noise SGD")
     add("--seed", type=int, default=0, help="of images, start and noise")
     add("--out", default="manifold_flow_demo", help="folder of report and runs")

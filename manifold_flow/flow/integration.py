@@ -76,8 +76,9 @@ def integrate(  # noqa: PLR0913  # solve_ivp's keywords, by name
     method : str
         "auto" says in the result what it chose and why.  SciPy's solvers by name
         ("DOP853", "LSODA", ...); "ETDRK4" (exponential) and "StructuredBDF" for flows
-        that declare their structure, as those of two-layer networks; "KrylovBDF",
-        implicit by Hessian-vector products, for every limiting flow.
+        that declare their structure, as those of two-layer networks; "RKC",
+        explicit but stable where stiff, and "KrylovBDF", implicit by Hessian-vector
+        products, for every limiting flow.
     rtol, atol : float
         Tolerances of the solver, relative and absolute (units of the parameters).
     gtol : float

@@ -17,7 +17,7 @@ from manifold_flow.errors import (
     ShapeError,
     suggest_keywords,
 )
-from manifold_flow.linearization import Linearization
+from manifold_flow.linearization import DenseLinearization, Linearization
 from manifold_flow.loss import SquaredLoss
 from manifold_flow.models.model import (
     Indices,
@@ -102,13 +102,14 @@ class CallableModel(Model):
         self.loss = SquaredLoss(loss, self.n_residuals, sample_weights)
         self._residual = residual
         self._predict = predict
-        flat = _autodiff.traced(residual)
-        self._jacobian = jacobian or _autodiff.jacobian(flat)
-        self._contracted = contracted_hessian or _autodiff.vjp_hessian(flat)
-        self._third = (
-            _autodiff.third(flat) if contracted_hessian is None else self._difference
-        )
         given = jacobian is not None or contracted_hessian is not None
+        first = _autodiff.first_derivative(_autodiff.traced(residual), point)
+        self._jacobian = jacobian or _autodiff.jacobian(first)
+        self._contracted = contracted_hessian or _autodiff.vjp_hessian(first)
+        self._third = (
+            _autodiff.third(first) if contracted_hessian is None else self._difference
+        )
+        self._second = None if given else _autodiff.second_derivative(first)
         self.check_derivatives(point, "the given formula" if given else "autograd")
 
     def check_derivatives(self, params: ArrayLike, source: str = "autograd") -> None:
@@ -196,7 +197,23 @@ class CallableModel(Model):
         return {"params": self._checked(params)}
 
     def linearize(self, params: Array) -> Linearization:
-        return dense(self, params)
+        if self._second is None:
+            return dense(self, params)
+        params = self._checked(params)
+        # an overflow is told by DenseLinearization, with the sample, not by a warning
+        with np.errstate(over="ignore", invalid="ignore"):
+            residual = self.residual(params)
+            jacobian, contracted, along = _called("the jacobian", self._second, params)
+        return DenseLinearization(
+            residual,
+            self.loss.curvatures,
+            jacobian,
+            contracted,
+            lambda directions, vector: self.contracted_third(
+                params, directions, vector
+            ),
+            along,
+        )
 
     def reduction(self) -> Reduction:
         return Reduction.identity(self)

@@ -192,6 +192,35 @@ class TwoLayerNetwork(Model):
         """K = X Xᵀ, shape (n, n)."""
         return self.inputs @ self.inputs.T
 
+    @cached_property
+    def _input_factor(self) -> tuple[Array, Array]:
+        """L = X Q (n, rank) of X = L Qᵀ, factorised for independent rows."""
+        factor: tuple[Array, Array] = scipy.linalg.lu_factor(
+            self.inputs @ self._input_basis
+        )
+        return factor
+
+    def shortest_weights(self, features: Array) -> Array:
+        """Return X⁺ Z, transposed: the shortest θ_j with X θ_j = z_j.
+
+        Through X = L Qᵀ and X⁺ = Q L⁻¹, which does not square the condition number.
+
+        Parameters
+        ----------
+        features : array, shape (n, k)
+            Preactivations Z, one column a neuron; X has independent rows.
+
+        Returns
+        -------
+        array, shape (k, d)
+            One row a neuron.
+        """
+        coordinates = scipy.linalg.lu_solve(
+            self._input_factor, features, check_finite=False
+        )
+        lifted: Array = coordinates.T @ self._input_basis.T
+        return lifted
+
     def features(self, params: Array) -> Array:
         """Return the preactivations z_ij = x_iᵀ θ_j, shape (..., n, width)."""
         return self.inputs @ np.swapaxes(self.unflatten(params)["weights"], -1, -2)

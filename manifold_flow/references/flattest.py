@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.activations import Activation, monotone_inverse
-from manifold_flow.arrays import as_finite
-from manifold_flow.errors import ActivationError, HypothesisError
+from manifold_flow.arrays import as_finite, as_real
+from manifold_flow.errors import ActivationError, HypothesisError, ShapeError
 from manifold_flow.models.diagonal import DiagonalLinearNetwork
 from manifold_flow.models.model import Model
 from manifold_flow.models.two_layer import TwoLayerNetwork
@@ -70,13 +70,20 @@ def flattest_point(model: Model, start: ArrayLike | None = None) -> Array:
 
 @flattest_point.register
 def _two_layer(model: TwoLayerNetwork, start: ArrayLike | None = None) -> Array:
-    collapsed = _flattest_features(model)
-    moved = np.zeros((model.width, model.n_features))
-    if start is not None:
-        moved = model.unflatten(as_finite("start", start, 1))["weights"]
-    missing = collapsed - model.inputs @ moved.T
-    change, *_ = np.linalg.lstsq(model.inputs, missing, rcond=None)
-    return (moved + change.T).ravel()
+    flattest = _flattest_features(model)
+    if start is None:
+        return model.shortest_weights(flattest).ravel()
+    params = as_real("start", start)
+    if params.shape != (model.n_params,):
+        raise ShapeError("start", (model.n_params,), params.shape)
+    weights = model.unflatten(params)["weights"]
+    missing = flattest - model.inputs @ weights.T
+    if not np.isfinite(missing).all():
+        as_finite("start", start, 1)  # says where, which is not looked for otherwise
+    # (I − X⁺X) θ_j(0) + X⁺ z_j
+    moved = model.shortest_weights(missing)
+    moved += weights
+    return moved.ravel()
 
 
 @flattest_point.register
@@ -120,7 +127,7 @@ def _flattest_features(model: TwoLayerNetwork) -> Array:
     weights = model.output_weights
     if np.ptp(weights) == 0.0:
         shared = model.activation.inverse(model.targets / weights.sum())
-        return np.repeat(shared[:, None], model.width, axis=1)
+        return np.broadcast_to(shared[:, None], (len(shared), model.width))
     try:
         first = monotone_inverse(
             _first_neuron(model), np.sign(weights[0]) * model.targets

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from manifold_flow.errors import DataError, UnknownNameError
 from manifold_flow.solvers.exponential import ETDRK4
 from manifold_flow.solvers.implicit import StructuredBDF
+from manifold_flow.solvers.stabilized import RKC
 from manifold_flow.structure import ImplicitFlow, StructuredFlow
 
 __all__ = ["METHODS", "STRUCTURED", "Choice", "choose_method"]
@@ -36,14 +37,18 @@ METHODS: Mapping[str, type[ode.OdeSolver]] = MappingProxyType(
 STRUCTURED: Mapping[str, Callable[..., ode.OdeSolver]] = MappingProxyType(
     {"ETDRK4": ETDRK4, "StructuredBDF": StructuredBDF}
 )
-#: for every limiting flow, with products in place of a Newton matrix
-KRYLOV = "KrylovBDF"
+#: for every limiting flow: explicit, and with products in place of a Newton matrix
+ANY: Mapping[str, Callable[..., ode.OdeSolver]] = MappingProxyType(
+    {"RKC": RKC, "KrylovBDF": StructuredBDF}
+)
 
 #: solvers that hover above the threshold of stationarity, limited by stability
 HOVERING = ("RK23", "RK45", "DOP853", "ETDRK4")
 
 #: above this many parameters a dense p x p Newton matrix costs more than small steps
 LARGEST_DENSE_IMPLICIT = 4000
+#: from here on RKC, of order two, takes fewer evaluations than BDF of order five
+SMALLEST_STABILIZED = 1e-6
 #: ratio of rates, times rtol to the power -1/4, up to which ETDRK4 is the faster one:
 #: its steps shrink like that power, those of BDF hardly
 LARGEST_SHARED = 1e5
@@ -126,19 +131,20 @@ def choose_method(
     DataError
         For a method of our own where the flow does not declare what it needs.
     """
-    known = ("auto", *METHODS, *STRUCTURED, KRYLOV)
+    known = ("auto", *METHODS, *STRUCTURED, *ANY)
     if method not in known:
         raise UnknownNameError("method", method, known)
-    if method == KRYLOV:
-        return _krylov("", _declared(method, implicit()))
+    if method in ANY:
+        return _unstructured(method, "", _declared(method, implicit()))
     own = structured()
     if method in STRUCTURED:
         return _structured(method, "", _declared(method, own))
     if method in METHODS:
-        return Choice(method, "", METHODS[method], own)
+        # what is seen of a point is remembered, for its velocity and its observation
+        return Choice(method, "", METHODS[method], own or implicit())
     if own is not None:
         return _for_structure(start, rtol, own)
-    return _for_any(start, implicit())
+    return _for_any(start, rtol, implicit())
 
 
 F = TypeVar("F", bound=ImplicitFlow)
@@ -158,9 +164,9 @@ def _structured(name: str, reason: str, flow: StructuredFlow) -> Choice:
     return Choice(name, reason, solver, flow, attracts=True)
 
 
-def _krylov(reason: str, flow: ImplicitFlow) -> Choice:
-    solver = partial(StructuredBDF, structure=flow)
-    return Choice(KRYLOV, reason, solver, flow, attracts=True)
+def _unstructured(name: str, reason: str, flow: ImplicitFlow) -> Choice:
+    solver = partial(ANY[name], structure=flow)
+    return Choice(name, reason, solver, flow, attracts=True)
 
 
 def _for_structure(start: Array, rtol: float, flow: StructuredFlow) -> Choice:
@@ -174,11 +180,14 @@ def _for_structure(start: Array, rtol: float, flow: StructuredFlow) -> Choice:
     return _structured("StructuredBDF", why, flow)
 
 
-def _for_any(start: Array, flow: ImplicitFlow | None) -> Choice:
+def _for_any(start: Array, rtol: float, flow: ImplicitFlow | None) -> Choice:
     if start.size <= LARGEST_DENSE_IMPLICIT:
         reason = "auto: implicit where stiff, reaches stationarity"
-        return Choice("LSODA", reason, METHODS["LSODA"])
+        return Choice("LSODA", reason, METHODS["LSODA"], flow)
     many = f"{start.size} parameters are too many for a Newton matrix"
-    if flow is not None:
-        return _krylov(f"auto: implicit by Hessian-vector products, {many}", flow)
-    return Choice("DOP853", f"auto: explicit, {many}", METHODS["DOP853"])
+    if flow is None:
+        return Choice("DOP853", f"auto: explicit, {many}", METHODS["DOP853"])
+    if rtol >= SMALLEST_STABILIZED:
+        return _unstructured("RKC", f"auto: stabilised explicit, {many}", flow)
+    why = f"auto: implicit by Hessian-vector products, {many}"
+    return _unstructured("KrylovBDF", why, flow)

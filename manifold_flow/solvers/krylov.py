@@ -76,23 +76,24 @@ class KrylovFlow(ImplicitFlow):
     ) -> None:
         self.manifold, self.sharpness, self.rate = manifold, sharpness, rate
         self.n_evaluations = 0
-        self._seen: tuple[Array, Linearization] | None = None
+        self._seen: tuple[Array, Linearization, Array] | None = None
 
-    def _at(self, point: Array) -> Linearization:
-        """Return the linearization, the last one remembered."""
+    def _at(self, point: Array) -> tuple[Linearization, Array]:
+        """Return linearization and ∇S, the last ones remembered."""
         if self._seen is None or not np.array_equal(self._seen[0], point):
-            self._seen = point.copy(), self.manifold.linearize(point)
-        return self._seen[1]
+            here = self.manifold.linearize(point)
+            self._seen = point.copy(), here, self.sharpness.gradient(here)
+        return self._seen[1:]
 
     def velocity(self, point: Array, pull: float = 0.0) -> Array:
         self.n_evaluations += 1
-        here = self._at(point)
-        velocity = -self.rate * here.tangent_part(self.sharpness.gradient(here))
+        here, gradient = self._at(point)
+        velocity = -self.rate * here.tangent_part(gradient)
         return velocity - pull * here.normal_solve(here.residual) if pull else velocity
 
     def observe(self, point: Array) -> Observation:
-        here = self._at(point)
-        return observation(here, self.sharpness, self.sharpness.gradient(here))
+        here, gradient = self._at(point)
+        return observation(here, self.sharpness, gradient)
 
     def settled(self, point: Array) -> None:
         return None  # the manifold's own projection costs no more
@@ -100,7 +101,7 @@ class KrylovFlow(ImplicitFlow):
     def fastest_rate(self, point: Array) -> float:
         hessian = self.manifold.riemannian_hessian(self.sharpness, point)
         draw = np.random.default_rng(0).standard_normal(point.size)
-        vector, size = self._at(point).tangent_part(draw), 0.0
+        vector, size = self._at(point)[0].tangent_part(draw), 0.0
         for _ in range(POWER_ITERATIONS):
             vector = vector / max(float(np.linalg.norm(vector)), 1e-300)
             vector = hessian @ vector
@@ -109,7 +110,7 @@ class KrylovFlow(ImplicitFlow):
 
     def newton_matrix(self, point: Array, pull: float) -> NewtonMatrix:
         hessian = self.manifold.riemannian_hessian(self.sharpness, point)
-        return _TangentHessian(self._at(point), hessian, self.rate, pull)
+        return _TangentHessian(self._at(point)[0], hessian, self.rate, pull)
 
 
 class _TangentHessian(NewtonMatrix):

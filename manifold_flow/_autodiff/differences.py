@@ -1,36 +1,17 @@
-"""The only door to autograd: derivatives of a user's residual function.
-
-A function is traced as the user wrote it; plain ``numpy`` is accepted where autograd
-follows it.  Where autograd does not (``np.dot``, ``np.einsum``, ...), it returns a
-wrong Jacobian without a word, so :func:`check_jacobian` compares with finite
-differences before anything is built on it.
-"""
+"""Derivatives compared with finite differences, before anything is built on them."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from typing import Any
 
-import autograd
-import autograd.numpy as anp
 import numpy as np
 from numpy.typing import NDArray
 
 from manifold_flow.errors import DerivativeError, ShapeError
 
-__all__ = [
-    "Residual",
-    "check_contracted_hessian",
-    "check_jacobian",
-    "jacobian",
-    "third",
-    "traced",
-    "vjp_hessian",
-]
+__all__ = ["REMEDY", "check_contracted_hessian", "check_jacobian"]
 
 Array = NDArray[np.float64]
-Residual = Callable[[Array], Any]
 
 #: what autograd cannot see; named in the message because users meet it first here
 INVISIBLE = "numpy.dot, einsum, outer, kron and tensordot are invisible to autograd"
@@ -38,82 +19,6 @@ REMEDY = (
     "Use 'import autograd.numpy as np' or '@', or pass jacobian= and "
     "contracted_hessian=."
 )
-
-
-def traced(residual: Residual) -> Residual:
-    """Wrap a user's residual so that lists, columns and tuples become shape (n,)."""
-
-    def flat(params: Array) -> Any:
-        value = residual(params)
-        if isinstance(value, list | tuple):
-            value = anp.array(value)
-        return anp.ravel(value)
-
-    return flat
-
-
-def jacobian(residual: Residual) -> Callable[[Array], Array]:
-    """Return ``params -> J`` with ``J[i, j] = ∂residual[i]/∂params[j]``."""
-    return _explained(autograd.jacobian(residual))
-
-
-def vjp_hessian(residual: Residual) -> Callable[[Array, Array], Array]:
-    r"""Return ``(params, directions) -> Σ_i D²r_i · directions_i``, shape (p,).
-
-    It is the gradient of :math:`\theta \mapsto \sum_i \nabla r_i(\theta) \cdot D_i`
-    with the directions D of shape (n, p) held fixed: two reverse sweeps over one
-    Jacobian, never a second-derivative tensor.
-    """
-    return _explained(autograd.grad(_paired(residual)))
-
-
-def third(residual: Residual) -> Callable[[Array, Array, Array], Array]:
-    """Return ``(params, directions, v) -> Σ_i D³r_i[v, directions_i]``, shape (p,)."""
-    second = autograd.grad(_paired(residual))
-
-    def along(params: Array, directions: Array, vector: Array) -> Any:
-        return anp.sum(second(params, directions) * vector)
-
-    return _explained(autograd.grad(along))
-
-
-def _paired(residual: Residual) -> Callable[[Array, Array], Any]:
-    """Σ_i ∇r_i(θ) · D_i, a number."""
-    jac = autograd.jacobian(residual)
-
-    def paired(params: Array, directions: Array) -> Any:
-        return anp.sum(jac(params) * directions)
-
-    return paired
-
-
-def _explained(derivative: Callable[..., Any]) -> Callable[..., Array]:
-    """Translate what autograd raises into what the user should type instead."""
-
-    def call(*args: Array) -> Array:
-        try:
-            # A derivative that is identically zero is right here, not suspicious.
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Output seems independent of input")
-                return np.asarray(derivative(*args), dtype=float)
-        except Exception as error:  # of autograd, or of the user's function
-            raise DerivativeError(_advice(error)) from error
-
-    return call
-
-
-def _advice(error: Exception) -> str:
-    text = str(error)
-    if "setting an array element with a sequence" in text:
-        return (
-            "the residual assigns into an array, which autograd cannot follow. Build "
-            "the result with np.array([...]) or np.concatenate([...]) instead."
-        )
-    return (
-        f"autograd could not differentiate the residual ({type(error).__name__}: "
-        f"{text}). Only functions of autograd.numpy and array operators can be "
-        f"followed. {REMEDY}"
-    )
 
 
 def check_jacobian(
