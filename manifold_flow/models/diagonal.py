@@ -135,7 +135,7 @@ class DiagonalLinearNetwork(Model):
         return dense(self, params)
 
     def reduction(self) -> Reduction:
-        return Reduction.identity(self)
+        return Reduction(self)
 
     def __repr__(self) -> str:
         """Return the sizes and the loss."""

@@ -216,7 +216,7 @@ class CallableModel(Model):
         )
 
     def reduction(self) -> Reduction:
-        return Reduction.identity(self)
+        return Reduction(self)
 
     def __repr__(self) -> str:
         """Return the sizes and the loss."""

@@ -173,7 +173,7 @@ class MatrixSensing(Model):
         return dense(self, params)
 
     def reduction(self) -> Reduction:
-        return Reduction.identity(self)
+        return Reduction(self)
 
     def __repr__(self) -> str:
         """Return the sizes and the loss."""
