@@ -141,7 +141,9 @@ def main() -> int:
     """Run what was asked for; 1 where a goal is missed."""
     asked, results = arguments(), Results()
     limit = asked.limit or (600.0 if asked.full else 60.0)
-    limits = Limits(limit) if asked.full else Limits(limit, pair=4.0, repeats=5)
+    limits = (
+        Limits(limit, pair=8.0) if asked.full else Limits(limit, pair=4.0, repeats=5)
+    )
     for heat in FULL if asked.full else QUICK:
         if re.search(asked.heats, f"{heat.problem.name}, {heat.task}"):
             run_heat(heat, asked.peers, limits, results)

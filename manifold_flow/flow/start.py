@@ -50,8 +50,8 @@ def regular_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
 
 
 def shaped_start(manifold: ZeroLossManifold, start: ArrayLike) -> Array:
-    """Return a start as a finite array of shape (p,), a copy."""
-    point = as_finite("start", start, 1).copy()
+    """Return a start as a finite array of shape (p,), a read-only copy."""
+    point = as_finite("start", start, 1)
     if point.shape != manifold.shape:
         raise ShapeError("start", manifold.shape, point.shape)
     return point
