@@ -466,6 +466,14 @@ def test_a_structured_method_without_structure_is_refused():
         chosen(diagonal(), method="ETDRK4")
 
 
+def test_a_method_for_limiting_flows_is_refused_for_others():
+    manifold = mf.ZeroLossManifold(diagonal())
+    drift = mf.DriftFlow(manifold, noise=np.ones(manifold.model.n_residuals))
+    for method in ("RKC", "KrylovBDF"):
+        with pytest.raises(DataError, match="needs a LimitingFlow"):
+            mf.integrate(drift, manifold.random_point(rng=0), [1.0], method=method)
+
+
 # --- bad input ------------------------------------------------------------------------
 
 

@@ -134,9 +134,11 @@ def choose_method(
     known = ("auto", *METHODS, *STRUCTURED, *ANY)
     if method not in known:
         raise UnknownNameError("method", method, known)
-    if method in ANY:
+    if method == "KrylovBDF":
         return _unstructured(method, "", _declared(method, implicit()))
     own = structured()
+    if method == "RKC":  # asks for velocities only, which the structure has for less
+        return _unstructured(method, "", _declared(method, own or implicit()))
     if method in STRUCTURED:
         return _structured(method, "", _declared(method, own))
     if method in METHODS:
@@ -152,10 +154,13 @@ F = TypeVar("F", bound=ImplicitFlow)
 
 def _declared(method: str, flow: F | None) -> F:
     if flow is None:
-        raise DataError(
-            f"method={method!r} needs a flow that declares its structure, such as "
-            "HessianTrace on a TwoLayerNetwork. Use method='auto'."
+        wanted = (
+            "a flow that declares its structure, such as HessianTrace on a "
+            "TwoLayerNetwork"
+            if method in STRUCTURED
+            else "a LimitingFlow that moves"
         )
+        raise DataError(f"method={method!r} needs {wanted}. Use method='auto'.")
     return flow
 
 
