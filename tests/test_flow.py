@@ -444,6 +444,7 @@ def test_zero_targets_end_where_the_jacobian_loses_rank(sharpness, method):
     assert last.sigma_min < 1e-3 * first.sigma_max
 
 
+@pytest.mark.slow  # the edge in general: the tests above
 def test_a_solver_that_cannot_come_closer_to_the_edge_has_lost_rank(monkeypatch):
     """Steps shrink to nothing because the rank is being lost; elsewhere they fail."""
     model = sparse_diagonal()
