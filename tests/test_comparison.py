@@ -599,3 +599,10 @@ def test_the_finite_step_flow_leaves_a_fifth_of_the_bias(batch_size):
         left = replace(ensemble, reference=exact).weak_error
         assert abs(left.value) <= 0.2 * abs(ensemble.weak_error.value)
         assert left.standard_error < 0.05 * abs(ensemble.weak_error.value)
+
+
+def test_a_rate_that_disagrees_is_named_where_the_error_vanishes():
+    found = evidence(1.9, 2.1, measured=Estimate(0.6, 0.001), drift=0.1)
+    verdict, why = judge(found)
+    assert verdict.name == "UNDECIDED"
+    assert "the measured rate is not yet the predicted one" in why

@@ -283,6 +283,19 @@ def test_energy_falls_at_every_step(flow, start):
     assert np.diff(path.sharpness).max() < 1e-5 * path.sharpness[0]
 
 
+def test_loose_paths_keep_to_their_basin_where_several_ends_exist():
+    """A gentle attraction, right where all paths end alike, sent one to |θ| = 1e4."""
+    inputs, targets = mf.datasets.gaussian(n=3, d=3, rng=0)
+    model = mf.TwoLayerNetwork(inputs, 0.5 * targets, 4, "sin(3*z)")
+    flow = trace_flow(model)
+    for seed in (2, 3, 4):
+        start = flow.manifold.random_point(rng=seed, bound=3.0)
+        path = mf.integrate(flow, start, rtol=1e-1, keep_steps=True)
+        assert path.details["method"].startswith("StructuredBDF")
+        assert np.diff(path.sharpness).max() < 1e-3 * path.sharpness[0]
+        assert np.linalg.norm(path.end) < 2.0 * np.linalg.norm(start)
+
+
 @pytest.mark.parametrize("method", ["RK45", "DOP853"])
 def test_no_structured_method_changes_what_scipy_integrates(smooth, method):
     """SciPy's methods take the same velocity from the structure, only faster."""

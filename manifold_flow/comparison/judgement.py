@@ -157,19 +157,30 @@ def judge(found: Evidence) -> tuple[Verdict, str]:
         return Verdict.HOLDS, (
             f"the error vanishes with order {found.order}{faster}; {limit}; {rates}"
         )
-    why = (
-        "at these learning rates the error is not yet in proportion to them. Use "
-        "smaller ones"
+    return Verdict.UNDECIDED, (
+        f"the order is {found.order}; {limit}; {rates}: {_what_is_missing(found)}"
     )
+
+
+def _what_is_missing(found: Evidence) -> str:
+    """Say why resolved evidence neither holds nor violates, and what to do."""
     low, high = found.order.interval
+    if found.error_vanishes and found.order_suffices:
+        return (
+            "the error vanishes, but the measured rate is not yet the predicted one. "
+            "Use smaller learning rates"
+        )
     if low <= TOO_SLOW <= FIRST_ORDER[0] <= high:
-        why = (
+        return (
             "the order's interval does not exclude 1/2, which would be no first order. "
             "Use more replicas"
         )
     if low > FIRST_ORDER[1]:
-        why = (
-            "the error falls faster than in proportion to them, and by no integer "
-            "order to 0, so they are too large. Use smaller ones"
+        return (
+            "the error falls faster than in proportion to the learning rates, and by "
+            "no integer order to 0, so they are too large. Use smaller ones"
         )
-    return Verdict.UNDECIDED, f"the order is {found.order}; {limit}; {rates}: {why}"
+    return (
+        "at these learning rates the error is not yet in proportion to them. Use "
+        "smaller ones"
+    )

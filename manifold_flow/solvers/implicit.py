@@ -3,8 +3,9 @@ r"""SciPy's BDF with the Newton matrices of a model's own structure.
 SciPy's variable-order method forms ``I - c * J``, factorises it and solves with it;
 here J is a :class:`~manifold_flow.structure.NewtonMatrix`, which is never a matrix.
 The velocity integrated is :math:`\dot\theta = v(\theta) - \gamma J^+ r`: the flow
-itself on M, and as :math:`h\gamma \gg 1` each step ends on M like one of the
+itself on M, and once :math:`h\gamma \gg 1` each step ends on M like one of the
 differential-algebraic system :math:`\dot\theta = -\nabla S + J^T\lambda,\ r = 0`.
+Until then only the points that are kept are projected.  The flow says how large γ is.
 """
 
 from __future__ import annotations
@@ -22,9 +23,6 @@ from manifold_flow.structure import ImplicitFlow
 __all__ = ["StructuredBDF"]
 
 Array = NDArray[np.float64]
-
-#: times the fastest rate of the flow: the rate of attraction to M
-ATTRACTION = 0.01
 
 
 class StructuredBDF(ode.BDF):  # type: ignore[misc]  # SciPy is untyped
@@ -54,7 +52,7 @@ class StructuredBDF(ode.BDF):  # type: ignore[misc]  # SciPy is untyped
         atol: float = 1e-6,
     ) -> None:
         fastest = structure.fastest_rate(np.array(y0))
-        self.structure, self.pull = structure, ATTRACTION * fastest
+        self.structure, self.pull = structure, structure.attraction * fastest
         self.absolute, self.relative = atol, rtol
         if first_step is None and fastest > 0.0:
             first_step = min(0.1 * rtol**0.5 / fastest, t_bound - t0)

@@ -140,10 +140,13 @@ class ImplicitFlow(ABC):
         Velocities evaluated so far.
     work : int or None
         Multiply-adds of one velocity, where they are known.
+    attraction : float
+        Of the fastest rate: the rate at which an implicit method is attracted to M.
     """
 
     n_evaluations: int = 0
     work: int | None = None
+    attraction: float = 10.0
 
     @abstractmethod
     def velocity(self, point: Array, pull: float = 0.0) -> Array:

@@ -148,6 +148,9 @@ class Evaluating(StructuredFlow):
         self.n_evaluations = 0
         self.splits_exactly = neurons.collapse
         self.work = neurons.work
+        # the shortest way to M stirs up fast modes; where all paths end alike, what a
+        # gentle attraction leaves off M on a loose path does no harm
+        self.attraction = 0.01 if neurons.collapse else 10.0
         self._last: Snapshot | None = None
         self._point: Array | None = None
         self._is_added_up = False

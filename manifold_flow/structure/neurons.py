@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +97,7 @@ class Neurons:
         rows = max(1, BLOCK // shape[1])
         self._blocks = [slice(k, k + rows) for k in range(0, shape[0], rows)]
 
-    @property
+    @cached_property
     def collapse(self) -> bool:
         """Whether all neurons provably end alike, and then have one slope a sample.
 

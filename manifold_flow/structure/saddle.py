@@ -29,8 +29,9 @@ __all__ = ["SaddleMatrix"]
 
 Array = NDArray[np.float64]
 
-#: of the first residual: where conjugate gradients stop, Newton's iteration goes on
-TOLERANCE, MAX_ITERATIONS = 1e-1, 30
+#: of the first residual: where conjugate gradients stop, Newton's iteration goes on;
+#: the second where paths may part
+TOLERANCE, FINE_TOLERANCE, MAX_ITERATIONS = 1e-1, 1e-2, 30
 
 
 class SaddleMatrix(NewtonMatrix):
@@ -60,6 +61,7 @@ class SaddleMatrix(NewtonMatrix):
         self.constraint, self.slopes = weighted_slopes.copy(), slopes
         self.uneven = slopes - basis.slopes[:, None]
         self.products = weighted_slopes @ weighted_slopes.T
+        self.tolerance = TOLERANCE if neurons.collapse else FINE_TOLERANCE
 
     def solver(self, step: float) -> Callable[[Array], Array]:
         return _Shifted(self, step)
@@ -104,7 +106,7 @@ class _Shifted:
         for _ in range(MAX_ITERATIONS):
             near, pushed = self._constrained(self.smoothing @ residual, 0.0)
             latest = float(np.vdot(near, residual))
-            goal = TOLERANCE**2 * latest if goal is None else goal
+            goal = self.matrix.tolerance**2 * latest if goal is None else goal
             if latest <= goal or latest <= 0.0:
                 break
             mapped = residual + pushed + uneven * near
