@@ -21,7 +21,7 @@ from manifold_flow.errors import (
     suggest_keywords,
 )
 from manifold_flow.linearization import REGULAR_MARGIN, Linearization, RegularPoint
-from manifold_flow.models.model import Model
+from manifold_flow.models.model import MAX_PARAMS, Model
 from manifold_flow.projection import (
     ON_MANIFOLD,
     gauss_newton,
@@ -180,7 +180,8 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         RankDeficientJacobianError
             If the point reached is not regular.
         """
-        refuse_too_large("the points", count("n_samples", n_samples), *self.shape)
+        count("n_samples", n_samples)
+        refuse_too_large("the points", n_samples, *self.shape, most=MAX_PARAMS)
         positive("bound", bound)
         source = generator(rng)
         points = [self._random_point(bound, source) for _ in range(n_samples)]
@@ -205,7 +206,8 @@ class ZeroLossManifold(LevelSet):  # type: ignore[misc]  # geomstats is untyped
         array, shape (p,) or (n_samples, p)
             Tangent vectors.
         """
-        refuse_too_large("the vectors", count("n_samples", n_samples), *self.shape)
+        count("n_samples", n_samples)
+        refuse_too_large("the vectors", n_samples, *self.shape, most=MAX_PARAMS)
         size = self.shape if n_samples == 1 else (n_samples, *self.shape)
         here = self.linearize(base_point)
         draws = generator(rng).standard_normal(size)
