@@ -1,5 +1,9 @@
 """A Jacobian from one sweep is the Jacobian from n sweeps, to rounding."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import autograd
 import autograd.numpy as anp
 import numpy as np
@@ -121,3 +125,31 @@ def test_a_primitive_that_takes_plain_arrays_only():
     assert (
         first(np.array([1.0, 2.0, 3.0])).tolist() == np.diag([3.0, 12.0, 27.0]).tolist()
     )
+
+
+def test_threads_wait_for_each_other():
+    """Autograd counts nested traces for the whole program: two at a time mix."""
+    inside, most = 0, 0
+
+    def slow(params):
+        nonlocal inside, most
+        if not isinstance(params, np.ndarray):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(2e-3)  # the other thread runs on
+            inside -= 1
+        return two_layer(params)
+
+    def derivatives(_):
+        both.wait()
+        return model.jacobian(point), model.contracted_hessian(point, directions)
+
+    model = mf.CallableModel(slow, 12)
+    point, directions = np.linspace(0.1, 1.0, 12), np.ones((3, 12))
+    alone = model.jacobian(point), model.contracted_hessian(point, directions)
+    both = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(derivatives, range(20)):
+            assert np.array_equal(found[0], alone[0])
+            assert np.array_equal(found[1], alone[1])
+    assert most == 1

@@ -8,6 +8,7 @@ differences before anything is built on it.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -41,6 +42,9 @@ __all__ = [
 Array = NDArray[np.float64]
 Residual = Callable[[Array], Any]
 Map = Callable[[Array], Array]
+
+#: autograd's stack of traces belongs to the program, not to a thread
+TRACING = threading.RLock()
 
 
 def traced(residual: Residual) -> Residual:
@@ -79,7 +83,7 @@ def first_derivative(residual: Residual, params: Array) -> Residual:
         vjp, value = make_vjp(residual, at)
         return pull_back(vjp, np.eye(len(value)))
 
-    with warnings.catch_warnings():
+    with TRACING, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Output seems independent of input")
         return at_once if _same(at_once, row_by_row, params) else row_by_row
 
@@ -176,7 +180,7 @@ def _guarded(derivative: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Array) -> Any:
         try:
             # A derivative that is identically zero is right here, not suspicious.
-            with warnings.catch_warnings():
+            with TRACING, warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Output seems independent of input")
                 return derivative(*args)
         except Exception as error:  # of autograd, or of the user's function
