@@ -89,6 +89,32 @@ def test_a_network_is_swept_once_and_not_row_by_row(monkeypatch):
     assert _autodiff.first_derivative(deep, np.ones(12)).__name__ != "at_once"
 
 
+def test_many_rows_are_swept_in_blocks(monkeypatch):
+    """A stack holds every value of a sweep, and n of them would fill the memory."""
+    data, rows = np.random.default_rng(0).standard_normal((70, 4)), []
+
+    def many(params):
+        return anp.sum((data @ anp.reshape(params, (25, 4)).T) ** 3, axis=1)
+
+    def recorded(vjp, cotangents):
+        rows.append(len(cotangents))
+        return pullbacks.pull_back(vjp, cotangents)
+
+    monkeypatch.setattr(_autodiff, "pull_back", recorded)
+    point = np.linspace(-1.0, 1.0, 100)
+    first, by_row = _autodiff.first_derivative(many, point), autograd.jacobian(many)
+    rows.clear()
+    assert relative(first(point), by_row(point)) < 1e-14
+    assert sum(rows) == 70
+    assert max(rows) == _autodiff.TOGETHER < 70
+    directions = np.random.default_rng(1).standard_normal((70, 100))
+    found, expected = (
+        _autodiff.vjp_hessian(jacobian)(point, directions)
+        for jacobian in (first, by_row)
+    )
+    assert relative(found, expected) < 1e-13
+
+
 def test_a_wrong_rule_is_not_used(monkeypatch):
     """The sweeps are compared where the model is built."""
     monkeypatch.setitem(

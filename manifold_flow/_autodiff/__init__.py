@@ -45,6 +45,8 @@ Map = Callable[[Array], Array]
 
 #: autograd's stack of traces belongs to the program, not to a thread
 TRACING = threading.RLock()
+#: cotangents pulled back together: more would leave the cache, and fill the memory
+TOGETHER = 32
 
 
 def traced(residual: Residual) -> Residual:
@@ -62,8 +64,9 @@ def traced(residual: Residual) -> Residual:
 def first_derivative(residual: Residual, params: Array) -> Residual:
     """Return the Jacobian as a function that autograd can follow in its turn.
 
-    All rows come from one sweep where that gives, at ``params``, what one sweep a row
-    gives; autograd's own function is returned for residuals that it cannot follow so.
+    Blocks of rows come from one sweep each where that gives, at ``params``, what one
+    sweep a row gives; autograd's own function is returned for residuals that it cannot
+    follow so.
 
     Parameters
     ----------
@@ -81,7 +84,10 @@ def first_derivative(residual: Residual, params: Array) -> Residual:
 
     def at_once(at: Any) -> Any:
         vjp, value = make_vjp(residual, at)
-        return pull_back(vjp, np.eye(len(value)))
+        units = np.eye(len(value))
+        blocks = np.split(units, range(TOGETHER, len(units), TOGETHER))
+        rows = [pull_back(vjp, block) for block in blocks]
+        return rows[0] if len(rows) == 1 else anp.concatenate(rows)
 
     with TRACING, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Output seems independent of input")
