@@ -180,3 +180,24 @@ def test_what_users_functions_raise_beside_a_singular_point_is_no_rank_loss(heig
     with pytest.raises(IntegrationError, match="the residual raised Zero") as caught:
         mf.integrate(flow, [1.0, 1.0])
     assert caught.value.trajectory.status is mf.Status.FAILED
+
+
+def test_autograd_never_meets_a_residual_whose_derivatives_are_given():
+    """It may be of another tool, which cannot take autograd's arrays."""
+    seen = set()
+
+    def residual(params):
+        seen.add(type(params))
+        return ellipse(params)
+
+    given = {
+        "jacobian": ellipse_jacobian,
+        "contracted_hessian": ellipse_hessian,
+    }
+    flow, start = flow_on(mf.CallableModel(residual, 2, **given))
+    flow.manifold.riemannian_hessian(flow.sharpness, start) @ np.ones(2)
+    assert seen == {np.ndarray}
+    for name in given:  # control: what is not given is asked of autograd
+        mf.CallableModel(residual, 2, **{name: given[name]})
+        assert len(seen) == 2
+        seen.intersection_update({np.ndarray})

@@ -102,15 +102,17 @@ class CallableModel(Model):
         self.loss = SquaredLoss(loss, self.n_residuals, sample_weights)
         self._residual = residual
         self._predict = predict
-        given = jacobian is not None or contracted_hessian is not None
-        first = _autodiff.first_derivative(_autodiff.traced(residual), point)
+        given = [jacobian is not None, contracted_hessian is not None]
+        first: Any = None  # never asked for where both are given
+        if not all(given):
+            first = _autodiff.first_derivative(_autodiff.traced(residual), point)
         self._jacobian = jacobian or _autodiff.jacobian(first)
         self._contracted = contracted_hessian or _autodiff.vjp_hessian(first)
         self._third = (
             _autodiff.third(first) if contracted_hessian is None else self._difference
         )
-        self._second = None if given else _autodiff.second_derivative(first)
-        self.check_derivatives(point, "the given formula" if given else "autograd")
+        self._second = None if any(given) else _autodiff.second_derivative(first)
+        self.check_derivatives(point, "the given formula" if any(given) else "autograd")
 
     def check_derivatives(self, params: ArrayLike, source: str = "autograd") -> None:
         """Compare first and second derivatives with finite differences at a point.
