@@ -197,7 +197,7 @@ def test_autograd_never_meets_a_residual_whose_derivatives_are_given():
     flow, start = flow_on(mf.CallableModel(residual, 2, **given))
     flow.manifold.riemannian_hessian(flow.sharpness, start) @ np.ones(2)
     assert seen == {np.ndarray}
-    for name in given:  # control: what is not given is asked of autograd
-        mf.CallableModel(residual, 2, **{name: given[name]})
+    for name, hook in given.items():  # control: what is not given is autograd's
+        mf.CallableModel(residual, 2, **{name: hook})
         assert len(seen) == 2
         seen.intersection_update({np.ndarray})

@@ -148,12 +148,13 @@ class CallableModel(Model):
         params = self._checked(params)
         if params.ndim > 1:
             return np.stack([self.jacobian(row) for row in params])
-        value = _called("the jacobian", self._jacobian, params)
-        matrix = _real("the jacobian", value)
-        if matrix.shape != (self.n_residuals, self.n_params):
-            raise ShapeError(
-                "jacobian", (self.n_residuals, self.n_params), matrix.shape
-            )
+        return self._matrix(_called("the jacobian", self._jacobian, params))
+
+    def _matrix(self, value: Any) -> Array:
+        """Refuse what is no Jacobian of this model."""
+        matrix, shape = _real("the jacobian", value), (self.n_residuals, self.n_params)
+        if matrix.shape != shape:
+            raise ShapeError("jacobian", shape, matrix.shape)
         return matrix
 
     def contracted_hessian(self, params: Array, directions: Array) -> Array:
@@ -199,9 +200,11 @@ class CallableModel(Model):
         return {"params": self._checked(params)}
 
     def linearize(self, params: Array) -> Linearization:
+        params = self._checked(params)
+        if params.ndim > 1:
+            raise ShapeError("params", (self.n_params,), params.shape)
         if self._second is None:
             return dense(self, params)
-        params = self._checked(params)
         # an overflow is told by DenseLinearization, with the sample, not by a warning
         with np.errstate(over="ignore", invalid="ignore"):
             residual = self.residual(params)
@@ -209,7 +212,7 @@ class CallableModel(Model):
         return DenseLinearization(
             residual,
             self.loss.curvatures,
-            jacobian,
+            self._matrix(jacobian),
             contracted,
             lambda directions, vector: self.contracted_third(
                 params, directions, vector
