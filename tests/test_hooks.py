@@ -1,5 +1,7 @@
 """What users' own functions raise: typed, named, and never at the cost of the path."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,9 @@ def ellipse_jacobian(params):
 
 def ellipse_hessian(params, directions):
     return [2.0 * directions[0, 0], 8.0 * directions[0, 1]]
+
+
+nameless = lambda params: [params[0] - 1.0]  # noqa: E731  # pickle asks its name
 
 
 HOOKS = {
@@ -201,3 +206,39 @@ def test_autograd_never_meets_a_residual_whose_derivatives_are_given():
         mf.CallableModel(residual, 2, **{name: hook})
         assert len(seen) == 2
         seen.intersection_update({np.ndarray})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"jacobian": ellipse_jacobian, "contracted_hessian": ellipse_hessian}],
+    ids=["autograd", "given"],
+)
+def test_models_manifolds_and_flows_pickle(given, monkeypatch):
+    """As pools of processes need it; derivatives are made again and not checked."""
+    flow, start = flow_on(mf.CallableModel(ellipse, 2, **given))
+    written = pickle.dumps(flow)
+    monkeypatch.setattr(mf.CallableModel, "check_derivatives", None)
+    read = pickle.loads(written)
+    directions, vector = np.array([[1.0, 2.0]]), np.array([0.5, 1.0])
+    for name, *arguments in (
+        ("residual",),
+        ("jacobian",),
+        ("contracted_hessian", directions),
+        ("contracted_third", directions, vector),
+    ):
+        found, expected = (
+            getattr(each.manifold.model, name)(start, *arguments)
+            for each in (read, flow)
+        )
+        assert found.tolist() == expected.tolist()
+    found, expected = (
+        each.manifold.riemannian_gradient(each.sharpness, start)
+        for each in (read, flow)
+    )
+    assert found.tolist() == expected.tolist()
+
+
+def test_what_does_not_pickle_is_told_by_pickle():
+    model = mf.CallableModel(nameless, 2)
+    with pytest.raises(pickle.PicklingError, match="lambda"):
+        pickle.dumps(model)

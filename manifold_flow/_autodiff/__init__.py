@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import autograd
@@ -51,14 +52,14 @@ TOGETHER = 32
 
 def traced(residual: Residual) -> Residual:
     """Wrap a user's residual so that lists, columns and tuples become shape (n,)."""
+    return partial(_flat, residual)
 
-    def flat(params: Array) -> Any:
-        value = residual(params)
-        if isinstance(value, list | tuple):
-            value = anp.array(value)
-        return anp.ravel(value)
 
-    return flat
+def _flat(residual: Residual, params: Array) -> Any:
+    value = residual(params)
+    if isinstance(value, list | tuple):
+        value = anp.array(value)
+    return anp.ravel(value)
 
 
 def first_derivative(residual: Residual, params: Array) -> Residual:
@@ -78,20 +79,24 @@ def first_derivative(residual: Residual, params: Array) -> Residual:
     Returns
     -------
     callable
-        ``params (p,) -> (n, p)``.
+        ``params (p,) -> (n, p)``.  It pickles where the residual does.
     """
-    row_by_row: Residual = autograd.jacobian(residual)
-
-    def at_once(at: Any) -> Any:
-        vjp, value = make_vjp(residual, at)
-        units = np.eye(len(value))
-        blocks = np.split(units, range(TOGETHER, len(units), TOGETHER))
-        rows = [pull_back(vjp, block) for block in blocks]
-        return rows[0] if len(rows) == 1 else anp.concatenate(rows)
-
+    at_once, row_by_row = partial(_at_once, residual), partial(_row_by_row, residual)
     with TRACING, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Output seems independent of input")
         return at_once if _same(at_once, row_by_row, params) else row_by_row
+
+
+def _at_once(residual: Residual, params: Any) -> Any:
+    vjp, value = make_vjp(residual, params)
+    units = np.eye(len(value))
+    blocks = np.split(units, range(TOGETHER, len(units), TOGETHER))
+    rows = [pull_back(vjp, block) for block in blocks]
+    return rows[0] if len(rows) == 1 else anp.concatenate(rows)
+
+
+def _row_by_row(residual: Residual, params: Any) -> Any:
+    return autograd.jacobian(residual)(params)
 
 
 def _same(first: Residual, second: Residual, params: Array) -> bool:

@@ -31,6 +31,9 @@ __all__ = ["CallableModel"]
 
 Array = NDArray[np.float64]
 
+#: what a model makes of its user's functions
+DERIVED = ("_jacobian", "_contracted", "_third", "_second")
+
 
 class CallableModel(Model):
     """Any residual function of a flat parameter vector.
@@ -102,17 +105,34 @@ class CallableModel(Model):
         self.loss = SquaredLoss(loss, self.n_residuals, sample_weights)
         self._residual = residual
         self._predict = predict
-        given = [jacobian is not None, contracted_hessian is not None]
-        first: Any = None  # never asked for where both are given
+        self._given = jacobian, contracted_hessian
+        given = [hook is not None for hook in self._given]
+        self._first: Any = None  # never asked for where both are given
         if not all(given):
-            first = _autodiff.first_derivative(_autodiff.traced(residual), point)
-        self._jacobian = jacobian or _autodiff.jacobian(first)
-        self._contracted = contracted_hessian or _autodiff.vjp_hessian(first)
-        self._third = (
-            _autodiff.third(first) if contracted_hessian is None else self._difference
-        )
-        self._second = None if any(given) else _autodiff.second_derivative(first)
+            flat = _autodiff.traced(residual)
+            self._first = _autodiff.first_derivative(flat, point)
+        self._derive()
         self.check_derivatives(point, "the given formula" if any(given) else "autograd")
+
+    def _derive(self) -> None:
+        """Make the derivatives of the user's functions."""
+        from manifold_flow import _autodiff
+
+        (jacobian, contracted), first = self._given, self._first
+        self._jacobian = jacobian or _autodiff.jacobian(first)
+        self._contracted = contracted or _autodiff.vjp_hessian(first)
+        self._third = _autodiff.third(first) if contracted is None else self._difference
+        by_autograd = jacobian is None and contracted is None
+        self._second = _autodiff.second_derivative(first) if by_autograd else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the derivatives, which are closures and do not pickle."""
+        return {k: v for k, v in vars(self).items() if k not in DERIVED}
+
+    def __setstate__(self, attributes: Mapping[str, Any]) -> None:
+        """Make them again, without repeating their check."""
+        vars(self).update(attributes)
+        self._derive()
 
     def check_derivatives(self, params: ArrayLike, source: str = "autograd") -> None:
         """Compare first and second derivatives with finite differences at a point.
