@@ -8,6 +8,7 @@ import autograd
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd.core import make_vjp
 from autograd.extend import defvjp, primitive
 
 import manifold_flow as mf
@@ -155,6 +156,24 @@ def test_a_primitive_that_takes_plain_arrays_only():
     assert (
         first(np.array([1.0, 2.0, 3.0])).tolist() == np.diag([3.0, 12.0, 27.0]).tolist()
     )
+
+
+def test_an_order_without_its_keyword_is_seen():
+    @primitive
+    def columns(x):
+        return np.ravel(x, "F")
+
+    defvjp(
+        columns,
+        lambda answer, x: lambda g: anp.ravel(anp.reshape(g, (3, 2)), "F"),
+    )
+
+    def residual(params):
+        return columns(anp.reshape(params, (2, 3))) ** 2
+
+    point = np.arange(1.0, 7.0)
+    found = pullbacks.pull_back(make_vjp(residual, point)[0], np.eye(6))
+    assert found.tolist() == autograd.jacobian(residual)(point).tolist()
 
 
 def test_threads_wait_for_each_other():
