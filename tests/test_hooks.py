@@ -1,5 +1,7 @@
 """What users' own functions raise: typed, named, and never at the cost of the path."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,9 @@ def ellipse_jacobian(params):
 
 def ellipse_hessian(params, directions):
     return [2.0 * directions[0, 0], 8.0 * directions[0, 1]]
+
+
+nameless = lambda params: [params[0] - 1.0]  # noqa: E731  # pickle asks its name
 
 
 HOOKS = {
@@ -180,3 +185,60 @@ def test_what_users_functions_raise_beside_a_singular_point_is_no_rank_loss(heig
     with pytest.raises(IntegrationError, match="the residual raised Zero") as caught:
         mf.integrate(flow, [1.0, 1.0])
     assert caught.value.trajectory.status is mf.Status.FAILED
+
+
+def test_autograd_never_meets_a_residual_whose_derivatives_are_given():
+    """It may be of another tool, which cannot take autograd's arrays."""
+    seen = set()
+
+    def residual(params):
+        seen.add(type(params))
+        return ellipse(params)
+
+    given = {
+        "jacobian": ellipse_jacobian,
+        "contracted_hessian": ellipse_hessian,
+    }
+    flow, start = flow_on(mf.CallableModel(residual, 2, **given))
+    flow.manifold.riemannian_hessian(flow.sharpness, start) @ np.ones(2)
+    assert seen == {np.ndarray}
+    for name, hook in given.items():  # control: what is not given is autograd's
+        mf.CallableModel(residual, 2, **{name: hook})
+        assert len(seen) == 2
+        seen.intersection_update({np.ndarray})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"jacobian": ellipse_jacobian, "contracted_hessian": ellipse_hessian}],
+    ids=["autograd", "given"],
+)
+def test_models_manifolds_and_flows_pickle(given, monkeypatch):
+    """As pools of processes need it; derivatives are made again and not checked."""
+    flow, start = flow_on(mf.CallableModel(ellipse, 2, **given))
+    written = pickle.dumps(flow)
+    monkeypatch.setattr(mf.CallableModel, "check_derivatives", None)
+    read = pickle.loads(written)
+    directions, vector = np.array([[1.0, 2.0]]), np.array([0.5, 1.0])
+    for name, *arguments in (
+        ("residual",),
+        ("jacobian",),
+        ("contracted_hessian", directions),
+        ("contracted_third", directions, vector),
+    ):
+        found, expected = (
+            getattr(each.manifold.model, name)(start, *arguments)
+            for each in (read, flow)
+        )
+        assert found.tolist() == expected.tolist()
+    found, expected = (
+        each.manifold.riemannian_gradient(each.sharpness, start)
+        for each in (read, flow)
+    )
+    assert found.tolist() == expected.tolist()
+
+
+def test_what_does_not_pickle_is_told_by_pickle():
+    model = mf.CallableModel(nameless, 2)
+    with pytest.raises(pickle.PicklingError, match="lambda"):
+        pickle.dumps(model)

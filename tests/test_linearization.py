@@ -132,3 +132,19 @@ def test_dense_is_as_accurate_as_a_factorisation_of_the_jacobian(condition, by_g
         gram = jacobian @ jacobian.T
         once = np.linalg.solve(gram, jacobian @ vector)
         assert relative(once, weights) > 1e-14 * condition
+
+
+@pytest.mark.parametrize("scale", [1e-145, 1e-155, 1e-160])
+def test_a_tiny_jacobian_is_solved_as_its_multiple(scale):
+    """Its squares underflow, and solving with them gave NaN."""
+    rng = np.random.default_rng(0)
+    jacobian, vector = rng.standard_normal((3, 8)), rng.standard_normal(8)
+    here, tiny = (
+        DenseLinearization(np.zeros(3), np.ones(3), factor * jacobian, None, None)
+        for factor in (1.0, scale)
+    )
+    assert relative(tiny.singular_values / scale, here.singular_values) < 1e-14
+    assert relative(tiny.tangent_part(vector), here.tangent_part(vector)) < 1e-13
+    assert relative(scale * tiny.multipliers(vector), here.multipliers(vector)) < 1e-13
+    right = vector[:3]
+    assert relative(scale * tiny.normal_solve(right), here.normal_solve(right)) < 1e-13

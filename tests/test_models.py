@@ -212,6 +212,25 @@ def test_a_jacobian_of_the_wrong_shape_is_refused():
         )
 
 
+def test_a_linearization_refuses_what_a_jacobian_refuses():
+    """It asks for the matrix elsewhere, and once took one of any shape."""
+    model = mf.CallableModel(
+        lambda t: t[:2] if t[0] > 0.0 else t[:3], n_params=4, check_at=np.ones(4)
+    )
+    assert model.linearize(np.ones(4)).gram.tolist() == np.eye(2).tolist()
+    for method in (model.jacobian, model.linearize):
+        with pytest.raises(ShapeError, match=r"jacobian.*\(2, 4\).*\(3, 4\)"):
+            method(-np.ones(4))
+
+
+def test_a_linearization_is_of_one_point():
+    given = {"jacobian": lambda t: [t], "contracted_hessian": lambda t, d: d[0]}
+    for hooks in ({}, given):
+        model = mf.CallableModel(lambda t: [t @ t / 2.0 - 1.0], n_params=4, **hooks)
+        with pytest.raises(ShapeError, match=r"params.*\(4,\).*\(2, 4\)"):
+            model.linearize(np.ones((2, 4)))
+
+
 def test_check_at_moves_the_derivative_check():
     def residual(t):
         return anp.log(t[:1] - 5.0)

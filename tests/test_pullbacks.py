@@ -1,9 +1,14 @@
 """A Jacobian from one sweep is the Jacobian from n sweeps, to rounding."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import autograd
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd.core import make_vjp
 from autograd.extend import defvjp, primitive
 
 import manifold_flow as mf
@@ -49,6 +54,10 @@ def linear(params):
     return [params[0] + 2.0 * params[1], params[2] - 1.0]
 
 
+def _is_at_once(first):
+    return first.func is _autodiff._at_once
+
+
 @pytest.mark.parametrize(
     "residual",
     [two_layer, deep, shapes, chosen, vectors, linear],
@@ -60,7 +69,7 @@ def test_one_sweep_gives_what_a_sweep_a_row_gives(residual):
     point, vector = rng.standard_normal((2, 12))
     first = _autodiff.first_derivative(flat, point)
     rows = autograd.jacobian(flat)
-    assert first.__name__ == "at_once"
+    assert _is_at_once(first)
     assert relative(first(point), rows(point)) < 1e-14
     matrix, contracted, along = _autodiff.second_derivative(first)(point)
     directions = rng.standard_normal(matrix.shape)
@@ -79,10 +88,36 @@ def test_one_sweep_gives_what_a_sweep_a_row_gives(residual):
 def test_a_network_is_swept_once_and_not_row_by_row(monkeypatch):
     monkeypatch.setattr(pullbacks, "_one_by_one", None)
     first = _autodiff.first_derivative(two_layer, np.ones(12))
-    assert first.__name__ == "at_once"
+    assert _is_at_once(first)
     assert first(np.ones(12)).shape == (3, 12)
     # control: einsum has no rule
-    assert _autodiff.first_derivative(deep, np.ones(12)).__name__ != "at_once"
+    assert not _is_at_once(_autodiff.first_derivative(deep, np.ones(12)))
+
+
+def test_many_rows_are_swept_in_blocks(monkeypatch):
+    """A stack holds every value of a sweep, and n of them would fill the memory."""
+    data, rows = np.random.default_rng(0).standard_normal((70, 4)), []
+
+    def many(params):
+        return anp.sum((data @ anp.reshape(params, (25, 4)).T) ** 3, axis=1)
+
+    def recorded(vjp, cotangents):
+        rows.append(len(cotangents))
+        return pullbacks.pull_back(vjp, cotangents)
+
+    monkeypatch.setattr(_autodiff, "pull_back", recorded)
+    point = np.linspace(-1.0, 1.0, 100)
+    first, by_row = _autodiff.first_derivative(many, point), autograd.jacobian(many)
+    rows.clear()
+    assert relative(first(point), by_row(point)) < 1e-14
+    assert sum(rows) == 70
+    assert max(rows) == _autodiff.TOGETHER < 70
+    directions = np.random.default_rng(1).standard_normal((70, 100))
+    found, expected = (
+        _autodiff.vjp_hessian(jacobian)(point, directions)
+        for jacobian in (first, by_row)
+    )
+    assert relative(found, expected) < 1e-13
 
 
 def test_a_wrong_rule_is_not_used(monkeypatch):
@@ -91,7 +126,7 @@ def test_a_wrong_rule_is_not_used(monkeypatch):
         pullbacks.RULES, anp.transpose, lambda call: call.stacks[0] + 1.0
     )
     square = _autodiff.traced(lambda t: anp.sum(anp.reshape(t, (2, 2)).T ** 2, axis=1))
-    assert _autodiff.first_derivative(square, np.ones(4)).__name__ != "at_once"
+    assert not _is_at_once(_autodiff.first_derivative(square, np.ones(4)))
     model = mf.CallableModel(square, n_params=4)
     point = np.arange(1.0, 5.0)
     assert model.jacobian(point).tolist() == [
@@ -117,7 +152,53 @@ def test_a_primitive_that_takes_plain_arrays_only():
 
     defvjp(cubed, pulled)
     first = _autodiff.first_derivative(_autodiff.traced(cubed), np.ones(3))
-    assert first.__name__ != "at_once"
+    assert not _is_at_once(first)
     assert (
         first(np.array([1.0, 2.0, 3.0])).tolist() == np.diag([3.0, 12.0, 27.0]).tolist()
     )
+
+
+def test_an_order_without_its_keyword_is_seen():
+    @primitive
+    def columns(x):
+        return np.ravel(x, "F")
+
+    defvjp(
+        columns,
+        lambda answer, x: lambda g: anp.ravel(anp.reshape(g, (3, 2)), "F"),
+    )
+
+    def residual(params):
+        return columns(anp.reshape(params, (2, 3))) ** 2
+
+    point = np.arange(1.0, 7.0)
+    found = pullbacks.pull_back(make_vjp(residual, point)[0], np.eye(6))
+    assert found.tolist() == autograd.jacobian(residual)(point).tolist()
+
+
+def test_threads_wait_for_each_other():
+    """Autograd counts nested traces for the whole program: two at a time mix."""
+    inside, most = 0, 0
+
+    def slow(params):
+        nonlocal inside, most
+        if not isinstance(params, np.ndarray):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(2e-3)  # the other thread runs on
+            inside -= 1
+        return two_layer(params)
+
+    def derivatives(_):
+        both.wait()
+        return model.jacobian(point), model.contracted_hessian(point, directions)
+
+    model = mf.CallableModel(slow, 12)
+    point, directions = np.linspace(0.1, 1.0, 12), np.ones((3, 12))
+    alone = model.jacobian(point), model.contracted_hessian(point, directions)
+    both = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(derivatives, range(20)):
+            assert np.array_equal(found[0], alone[0])
+            assert np.array_equal(found[1], alone[1])
+    assert most == 1

@@ -14,6 +14,7 @@ from manifold_flow.errors import (
     ConvergenceError,
     DataError,
     HypothesisError,
+    NonFiniteError,
     OffManifoldError,
     RankDeficientJacobianError,
     ShapeError,
@@ -410,3 +411,12 @@ def test_a_start_of_another_length_has_no_flattest_point():
     model = mf.TwoLayerNetwork([[1.0, 0.0]], [4.0], width=2, activation="z**3 + z")
     with pytest.raises(ShapeError, match="start"):
         mf.references.flattest_point(model, np.ones((1, 4)))
+
+
+def test_a_start_whose_preactivations_overflow_has_no_flattest_point():
+    model = two_layer()
+    far = 1e308 * np.tile(np.sign(model.inputs[1]), model.width)
+    with pytest.raises(NonFiniteError, match="of start overflow on sample 1"):
+        mf.references.flattest_point(model, far)
+    # control: far is not too far
+    assert np.isfinite(mf.references.flattest_point(model, 1e-8 * far)).all()

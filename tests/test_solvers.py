@@ -11,7 +11,8 @@ from cases import MODELS, diagonal, two_layer
 from laws import relative
 from manifold_flow.errors import DataError, IntegrationError, NonFiniteError
 from manifold_flow.solvers.exponential import exponential_functions
-from manifold_flow.solvers.stabilized import stages
+from manifold_flow.solvers.krylov import KrylovFlow
+from manifold_flow.solvers.stabilized import RKC, stages
 
 STRUCTURED = ["ETDRK4", "StructuredBDF"]
 
@@ -375,6 +376,37 @@ def test_chebyshev_steps_are_of_order_two(name):
     assert 1.6 < order < 2.6
 
 
+class Formula:
+    """As much of an ImplicitFlow as RKC asks for."""
+
+    def __init__(self, formula):
+        self.formula = formula
+
+    def velocity(self, point, pull=0.0):
+        return self.formula(point)
+
+
+def test_the_fastest_rate_is_that_of_the_flow_in_other_units():
+    def rate(unit):
+        flow = Formula(lambda y: -(3.0 * y + y * (y / unit) ** 2))
+        return RKC(None, 0.0, unit * np.array([1.0, 0.5]), 1.0, structure=flow).rate
+
+    assert rate(1.0) == pytest.approx(1.2 * 6.0, rel=0.1)
+    for unit in (1e-12, 1e12):
+        assert rate(unit) == pytest.approx(rate(1.0), rel=1e-6)
+
+
+def test_the_fastest_rate_is_found_behind_a_stretch_of_constant_velocity():
+    flow = Formula(lambda y: np.where(y > 1.0, -1.0, -1.0 - 100.0 * (y - 1.0)))
+    solver = RKC(None, 0.0, np.array([2.0]), 3.0, structure=flow)
+    assert solver.rate == 0.0
+    while solver.status == "running":
+        solver.step()
+    assert solver.status == "finished"
+    assert solver.rate == pytest.approx(1.2 * 100.0, rel=1e-3)
+    assert solver.y[0] == pytest.approx(0.99, abs=1e-3)
+
+
 def wide_network():
     """A network that is given as a function only, K of condition 30."""
     rng = np.random.default_rng(0)
@@ -456,6 +488,11 @@ def test_krylov_matrices_solve_with_the_riemannian_hessian():
 
 
 # --- the choice -----------------------------------------------------------------------
+
+
+def test_threads_go_by_the_work_of_a_velocity_by_krylov():
+    flow = trace_flow(wide_network()[0])
+    assert KrylovFlow(flow.manifold, flow.sharpness, flow.rate).work == 6**2 * 4080
 
 
 def chosen(model, **options):

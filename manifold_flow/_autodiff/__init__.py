@@ -8,8 +8,10 @@ differences before anything is built on it.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import autograd
@@ -42,24 +44,30 @@ Array = NDArray[np.float64]
 Residual = Callable[[Array], Any]
 Map = Callable[[Array], Array]
 
+#: autograd's stack of traces belongs to the program, not to a thread
+TRACING = threading.RLock()
+#: cotangents pulled back together: more would leave the cache, and fill the memory
+TOGETHER = 32
+
 
 def traced(residual: Residual) -> Residual:
     """Wrap a user's residual so that lists, columns and tuples become shape (n,)."""
+    return partial(_flat, residual)
 
-    def flat(params: Array) -> Any:
-        value = residual(params)
-        if isinstance(value, list | tuple):
-            value = anp.array(value)
-        return anp.ravel(value)
 
-    return flat
+def _flat(residual: Residual, params: Array) -> Any:
+    value = residual(params)
+    if isinstance(value, list | tuple):
+        value = anp.array(value)
+    return anp.ravel(value)
 
 
 def first_derivative(residual: Residual, params: Array) -> Residual:
     """Return the Jacobian as a function that autograd can follow in its turn.
 
-    All rows come from one sweep where that gives, at ``params``, what one sweep a row
-    gives; autograd's own function is returned for residuals that it cannot follow so.
+    Blocks of rows come from one sweep each where that gives, at ``params``, what one
+    sweep a row gives; autograd's own function is returned for residuals that it cannot
+    follow so.
 
     Parameters
     ----------
@@ -71,17 +79,24 @@ def first_derivative(residual: Residual, params: Array) -> Residual:
     Returns
     -------
     callable
-        ``params (p,) -> (n, p)``.
+        ``params (p,) -> (n, p)``.  It pickles where the residual does.
     """
-    row_by_row: Residual = autograd.jacobian(residual)
-
-    def at_once(at: Any) -> Any:
-        vjp, value = make_vjp(residual, at)
-        return pull_back(vjp, np.eye(len(value)))
-
-    with warnings.catch_warnings():
+    at_once, row_by_row = partial(_at_once, residual), partial(_row_by_row, residual)
+    with TRACING, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Output seems independent of input")
         return at_once if _same(at_once, row_by_row, params) else row_by_row
+
+
+def _at_once(residual: Residual, params: Any) -> Any:
+    vjp, value = make_vjp(residual, params)
+    units = np.eye(len(value))
+    blocks = np.split(units, range(TOGETHER, len(units), TOGETHER))
+    rows = [pull_back(vjp, block) for block in blocks]
+    return rows[0] if len(rows) == 1 else anp.concatenate(rows)
+
+
+def _row_by_row(residual: Residual, params: Any) -> Any:
+    return autograd.jacobian(residual)(params)
 
 
 def _same(first: Residual, second: Residual, params: Array) -> bool:
@@ -176,7 +191,7 @@ def _guarded(derivative: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Array) -> Any:
         try:
             # A derivative that is identically zero is right here, not suspicious.
-            with warnings.catch_warnings():
+            with TRACING, warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Output seems independent of input")
                 return derivative(*args)
         except Exception as error:  # of autograd, or of the user's function

@@ -3,8 +3,10 @@
 Autograd pulls one cotangent back at a time.  Here the sweep itself is traced: every
 value in it that depends on the cotangent carries that of all others along, stacked in
 front, and each primitive is applied to the stack by its own rule.  What has no rule is
-applied to one after the other, so that every sweep can be followed.  The stacks are
-ordinary values of an enclosing trace, so that the result can be differentiated again.
+applied to one after the other, so that nearly every sweep can be followed: not one that
+indexes a tuple, as those of eigh and slogdet do, whose residuals fall back to one row
+at a time.  The stacks are ordinary values of an enclosing trace, so that the result can
+be differentiated again.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ def pull_back(vjp: Callable[[Any], Any], cotangents: Any) -> Any:
     array, shape (k, p)
         Values of the enclosing trace, if there is one.
     """
+    # the first row is met as a value and in the stack: a primitive that writes into its
+    # argument would otherwise do so twice
     first, end = trace(_Stacked.new_root(cotangents), vjp, cotangents[0].copy())
     if end is None:  # a derivative that vanishes
         return np.zeros((len(cotangents), *np.shape(first)))
@@ -139,7 +143,8 @@ def _sum(call: _Call) -> Any:
 
 def _reshaped(call: _Call) -> Any:
     """Change the shape and keep the numbers in their order."""
-    if call.kwargs.get("order") not in (None, "C") or len(call.args) > 2:
+    before_order = 1 if call.primitive is anp.ravel else 2
+    if call.kwargs.get("order") not in (None, "C") or len(call.args) > before_order:
         return _one_by_one(call)
     shape = anp.shape(call.primitive(*call.args, **call.kwargs))
     return anp.reshape(call.stacks[0], (len(call.stacks[0]), *shape))

@@ -27,6 +27,8 @@ Array = NDArray[np.float64]
 
 #: σ_max/σ_min up to which G gives singular values to 1e-10
 LARGEST_CONDITION = 1e3
+#: σ² below which squares have lost digits to underflow
+SMALLEST_SQUARE = np.finfo(float).tiny / np.finfo(float).eps
 
 
 class DenseLinearization(Linearization):
@@ -74,7 +76,7 @@ class DenseLinearization(Linearization):
         if not np.isfinite(self.gram).all():
             return None
         squares, vectors = np.linalg.eigh(self.gram)
-        if squares[0] * LARGEST_CONDITION**2 < squares[-1] or squares[-1] <= 0.0:
+        if squares[0] < max(squares[-1] / LARGEST_CONDITION**2, SMALLEST_SQUARE):
             return None
         return np.sqrt(squares[::-1]), vectors[:, ::-1]
 

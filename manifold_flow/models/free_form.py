@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manifold_flow.arrays import as_real, refuse_too_large
+from manifold_flow.arrays import refuse_too_large
 from manifold_flow.checks import count
-from manifold_flow.errors import (
-    DataError,
-    ManifoldFlowError,
-    ModelError,
-    ShapeError,
-    suggest_keywords,
-)
+from manifold_flow.errors import ModelError, ShapeError, suggest_keywords
 from manifold_flow.linearization import DenseLinearization, Linearization
 from manifold_flow.loss import SquaredLoss
+from manifold_flow.models.hooks import (
+    called,
+    check_point,
+    count_residuals,
+    divisor,
+    real,
+    refuse_noise_and_low_precision,
+)
 from manifold_flow.models.model import (
     Indices,
     Model,
@@ -30,6 +32,9 @@ from manifold_flow.models.model import (
 __all__ = ["CallableModel"]
 
 Array = NDArray[np.float64]
+
+#: what a model makes of its user's functions
+DERIVED = ("_jacobian", "_contracted", "_third", "_second")
 
 
 class CallableModel(Model):
@@ -93,24 +98,43 @@ class CallableModel(Model):
         from manifold_flow import _autodiff
 
         self.n_params = count("n_params", n_params)
-        point = _check_point(check_at, self.n_params)
-        self.n_residuals = _count_residuals(residual, point)
-        _refuse_noise_and_low_precision(residual, point)
-        self.residuals_per_sample = _divisor(residuals_per_sample, self.n_residuals)
+        point = check_point(check_at, self.n_params)
+        self.n_residuals = count_residuals(residual, point)
+        refuse_noise_and_low_precision(residual, point)
+        self.residuals_per_sample = divisor(residuals_per_sample, self.n_residuals)
         over_parametrised(self.n_params, self.n_residuals)
         refuse_too_large("the Jacobian", self.n_residuals, self.n_params)
         self.loss = SquaredLoss(loss, self.n_residuals, sample_weights)
         self._residual = residual
         self._predict = predict
-        given = jacobian is not None or contracted_hessian is not None
-        first = _autodiff.first_derivative(_autodiff.traced(residual), point)
+        self._given = jacobian, contracted_hessian
+        given = [hook is not None for hook in self._given]
+        self._first: Any = None  # never asked for where both are given
+        if not all(given):
+            flat = _autodiff.traced(residual)
+            self._first = _autodiff.first_derivative(flat, point)
+        self._derive()
+        self.check_derivatives(point, "the given formula" if any(given) else "autograd")
+
+    def _derive(self) -> None:
+        """Make the derivatives of the user's functions."""
+        from manifold_flow import _autodiff
+
+        (jacobian, contracted), first = self._given, self._first
         self._jacobian = jacobian or _autodiff.jacobian(first)
-        self._contracted = contracted_hessian or _autodiff.vjp_hessian(first)
-        self._third = (
-            _autodiff.third(first) if contracted_hessian is None else self._difference
-        )
-        self._second = None if given else _autodiff.second_derivative(first)
-        self.check_derivatives(point, "the given formula" if given else "autograd")
+        self._contracted = contracted or _autodiff.vjp_hessian(first)
+        self._third = _autodiff.third(first) if contracted is None else self._difference
+        by_autograd = jacobian is None and contracted is None
+        self._second = _autodiff.second_derivative(first) if by_autograd else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the derivatives, which are closures and do not pickle."""
+        return {k: v for k, v in vars(self).items() if k not in DERIVED}
+
+    def __setstate__(self, attributes: Mapping[str, Any]) -> None:
+        """Make them again, without repeating their check."""
+        vars(self).update(attributes)
+        self._derive()
 
     def check_derivatives(self, params: ArrayLike, source: str = "autograd") -> None:
         """Compare first and second derivatives with finite differences at a point.
@@ -139,24 +163,25 @@ class CallableModel(Model):
         params = self._checked(params)
         if params.ndim > 1:
             return np.stack([self.residual(point) for point in params])
-        value = _called("the residual", self._residual, params)
-        return _real("the residual", value).reshape(-1)
+        value = called("the residual", self._residual, params)
+        return real("the residual", value).reshape(-1)
 
     def jacobian(self, params: Array) -> Array:
         params = self._checked(params)
         if params.ndim > 1:
             return np.stack([self.jacobian(row) for row in params])
-        value = _called("the jacobian", self._jacobian, params)
-        matrix = _real("the jacobian", value)
-        if matrix.shape != (self.n_residuals, self.n_params):
-            raise ShapeError(
-                "jacobian", (self.n_residuals, self.n_params), matrix.shape
-            )
+        return self._matrix(called("the jacobian", self._jacobian, params))
+
+    def _matrix(self, value: Any) -> Array:
+        """Refuse what is no Jacobian of this model."""
+        matrix, shape = real("the jacobian", value), (self.n_residuals, self.n_params)
+        if matrix.shape != shape:
+            raise ShapeError("jacobian", shape, matrix.shape)
         return matrix
 
     def contracted_hessian(self, params: Array, directions: Array) -> Array:
-        value = _called("contracted_hessian", self._contracted, params, directions)
-        return _real("contracted_hessian", value).reshape(-1)
+        value = called("contracted_hessian", self._contracted, params, directions)
+        return real("contracted_hessian", value).reshape(-1)
 
     def contracted_third(
         self, params: Array, directions: Array, vector: Array
@@ -190,24 +215,26 @@ class CallableModel(Model):
                 "this model was given by its residuals alone and cannot predict. Pass "
                 "predict=lambda params, inputs: ... to CallableModel."
             )
-        value = _called("predict", self._predict, params, np.asarray(inputs))
-        return _real("predict", value)
+        value = called("predict", self._predict, params, np.asarray(inputs))
+        return real("predict", value)
 
     def unflatten(self, params: Array) -> Mapping[str, Array]:
         return {"params": self._checked(params)}
 
     def linearize(self, params: Array) -> Linearization:
+        params = self._checked(params)
+        if params.ndim > 1:
+            raise ShapeError("params", (self.n_params,), params.shape)
         if self._second is None:
             return dense(self, params)
-        params = self._checked(params)
         # an overflow is told by DenseLinearization, with the sample, not by a warning
         with np.errstate(over="ignore", invalid="ignore"):
             residual = self.residual(params)
-            jacobian, contracted, along = _called("the jacobian", self._second, params)
+            jacobian, contracted, along = called("the jacobian", self._second, params)
         return DenseLinearization(
             residual,
             self.loss.curvatures,
-            jacobian,
+            self._matrix(jacobian),
             contracted,
             lambda directions, vector: self.contracted_third(
                 params, directions, vector
@@ -225,103 +252,3 @@ class CallableModel(Model):
             f"CallableModel({name}, n_params={self.n_params}, "
             f"n_residuals={self.n_residuals}, loss={self.loss.normalization!r})"
         )
-
-
-def _check_point(check_at: ArrayLike | None, n_params: int) -> Array:
-    refuse_too_large("the parameters", n_params)
-    if check_at is None:
-        return np.random.default_rng(0).standard_normal(n_params)
-    point = as_real("check_at", check_at).copy()
-    if point.shape != (n_params,):
-        raise ShapeError("check_at", (n_params,), point.shape)
-    return point
-
-
-def _divisor(residuals_per_sample: int, n_residuals: int) -> int:
-    """Return how many residuals a sample has, after checking that it divides them."""
-    together = count("residuals_per_sample", residuals_per_sample)
-    if n_residuals % together:
-        raise ModelError(
-            f"{n_residuals} residuals are no whole number of samples of {together}: "
-            "residuals_per_sample must divide them."
-        )
-    return together
-
-
-def _called(name: str, hook: Callable[..., Any], *arguments: Array) -> Any:
-    """Call a user's function; what it raises becomes an error that a run survives.
-
-    It gets copies, because it may write into what it is given.
-    """
-    try:
-        return hook(*(argument.copy() for argument in arguments))
-    except ManifoldFlowError:
-        raise
-    except Exception as error:
-        raise ModelError(
-            f"{name} raised {type(error).__name__}: {error} at params of norm "
-            f"{np.linalg.norm(arguments[0]):.6g}, where it should return numbers (NaN "
-            "where it is undefined)."
-        ) from error
-
-
-def _refuse_noise_and_low_precision(
-    residual: Callable[[Array], Any], point: Array
-) -> None:
-    """Raise where finite differences would blame the derivative for the function."""
-    first, second = (
-        np.asarray(_called("the residual", residual, point)) for _ in range(2)
-    )
-    if first.dtype.kind == "f" and first.dtype.itemsize < 8:
-        raise ModelError(
-            f"the residual returned {first.dtype}: points of the zero-loss manifold "
-            "have residuals near 1e-15, below its resolution. Compute in float64; with "
-            "JAX or PyTorch, enable double precision."
-        )
-    change = np.abs(first.astype(float) - second.astype(float)).max()
-    if change != 0.0:
-        raise ModelError(
-            f"two calls of the residual with the same params differ by {change:.3g}: "
-            "a random function has no zero set. Draw what is random (noise, dropout, a "
-            "minibatch) once, outside of it."
-        )
-
-
-def _real(name: str, value: Any) -> Array:
-    """Return what a user's function returned as floats; refuse complex numbers."""
-    try:
-        if np.iscomplexobj(value):
-            raise TypeError("complex numbers have no sign and no size to square")
-        return np.asarray(value, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ModelError(
-            f"{name} did not return real numbers: {error}. Return real and "
-            "imaginary parts as separate entries."
-        ) from error
-
-
-def _count_residuals(residual: Callable[[Array], Any], point: Array) -> int:
-    try:
-        value = residual(point.copy())
-    except Exception as error:
-        raise ModelError(
-            f"the residual failed on a float array of shape {point.shape}: {error}. It "
-            "takes one flat array of n_params numbers; check n_params and how the "
-            "function slices it."
-        ) from error
-    array = _real("the residual", value)
-    if array.ndim == 0:
-        raise ModelError(
-            f"the residual returned a scalar ({float(array):.6g}). Pass the vector of "
-            "residuals r_i = f_i - y_i, shape (n,), not the loss."
-        )
-    if array.ndim > 2 or (array.ndim == 2 and 1 not in array.shape) or array.size == 0:
-        raise ShapeError("residual(params)", "(n,) or (n, 1)", array.shape)
-    if not np.isfinite(array).all():
-        place = int(np.argmin(np.isfinite(array.ravel())))
-        raise DataError(
-            f"residual[{place}] is {array.ravel()[place]} at a random point: NaN or "
-            "infinity in the data, or the model is not defined everywhere. Pass "
-            "check_at= a point where it is."
-        )
-    return array.size

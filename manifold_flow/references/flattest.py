@@ -10,7 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from manifold_flow.activations import Activation, monotone_inverse
 from manifold_flow.arrays import as_finite, as_real
-from manifold_flow.errors import ActivationError, HypothesisError, ShapeError
+from manifold_flow.errors import (
+    ActivationError,
+    HypothesisError,
+    NonFiniteError,
+    ShapeError,
+)
 from manifold_flow.models.diagonal import DiagonalLinearNetwork
 from manifold_flow.models.model import Model
 from manifold_flow.models.two_layer import TwoLayerNetwork
@@ -51,6 +56,8 @@ def flattest_point(model: Model, start: ArrayLike | None = None) -> Array:
     ------
     HypothesisError
         If no theorem covers the model; says which hypothesis fails.
+    NonFiniteError
+        If the preactivations of the start overflow.
 
     References
     ----------
@@ -77,9 +84,15 @@ def _two_layer(model: TwoLayerNetwork, start: ArrayLike | None = None) -> Array:
     if params.shape != (model.n_params,):
         raise ShapeError("start", (model.n_params,), params.shape)
     weights = model.unflatten(params)["weights"]
-    missing = flattest - model.inputs @ weights.T
-    if not np.isfinite(missing).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        missing = flattest - model.inputs @ weights.T
+    finite = np.isfinite(missing).all(axis=1)
+    if not finite.all():
         as_finite("start", start, 1)  # says where, which is not looked for otherwise
+        raise NonFiniteError(
+            f"the preactivations of start overflow on sample {int(np.argmin(finite))}: "
+            "its part along the data cannot be taken away. Use a smaller start."
+        )
     # (I − X⁺X) θ_j(0) + X⁺ z_j
     moved = model.shortest_weights(missing)
     moved += weights

@@ -76,6 +76,8 @@ class KrylovFlow(ImplicitFlow):
     ) -> None:
         self.manifold, self.sharpness, self.rate = manifold, sharpness, rate
         self.n_evaluations = 0
+        model = manifold.model
+        self.work = model.n_residuals**2 * model.n_params  # of the Gram matrix
         self._seen: tuple[Array, Linearization, Array] | None = None
 
     def _at(self, point: Array) -> tuple[Linearization, Array]:
