@@ -96,20 +96,32 @@ def say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def run_heat(heat: Heat, peers: str, limits: Limits, results: Results) -> None:
-    """Measure everyone who takes part, each beside us."""
+def run_heat(
+    heat: Heat, peers: str, limits: Limits, results: Results, keep: Callable[[], None]
+) -> None:
+    """Measure everyone who takes part and is not yet measured, each beside us."""
     problem, task = heat.problem, heat.task
+    measured = {row.peer for row in results.of(problem.name, task)}
+    names = [
+        name
+        for name in all_peers()
+        if re.search(heat.peers, name)
+        and re.search(peers, name)
+        and name not in measured
+    ]
+    if not names:
+        return
     say(f"{problem.name}, {task}")
     expected = reference(problem) if task == "trajectory" else None
     ours = Entry(OURS, problem, task, expected)
     try:
         first = ours.first(limits.run)
         say(f"  ours: {first}")
-        for name in all_peers():
-            if re.search(heat.peers, name) and re.search(peers, name):
-                row = race(problem, task, name, ours, limits, expected)
-                results.rows.append(row)
-                say(f"  {name}: {row.outcome}, {row.median} s, ratio {row.ratio}")
+        for name in names:
+            row = race(problem, task, name, ours, limits, expected)
+            results.rows.append(row)
+            keep()
+            say(f"  {name}: {row.outcome}, {row.median} s, ratio {row.ratio}")
     finally:
         ours.stop()
     results.quantities[f"parameters {problem.name}"] = float(problem.m * problem.d)
@@ -133,6 +145,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peers", default="", help="only names that match this")
     parser.add_argument("--heats", default="", help="only problems that match this")
     parser.add_argument("--limit", type=float, help="seconds a run: 60 or 600")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from what --out has"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks"))
     return parser.parse_args()
 
@@ -140,25 +155,32 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Run what was asked for; 1 where a goal is missed."""
     asked, results = arguments(), Results()
+    target = asked.out / "benchmarks.json"
+    if asked.resume and target.exists():
+        results = Results.read(target)
+
+    def keep() -> None:
+        results.write(target, [asdict(goal) for goal in goal_lines(results)])
+
     limit = asked.limit or (600.0 if asked.full else 60.0)
     limits = (
         Limits(limit, pair=8.0) if asked.full else Limits(limit, pair=4.0, repeats=5)
     )
     for heat in FULL if asked.full else QUICK:
         if re.search(asked.heats, f"{heat.problem.name}, {heat.task}"):
-            run_heat(heat, asked.peers, limits, results)
+            run_heat(heat, asked.peers, limits, results, keep)
     for name, (function, values) in SINGLE.items():
-        if re.search(asked.heats, name):
+        if re.search(asked.heats, name) and name not in results.quantities:
             results.quantities[name] = in_child(function, *values, limit=limit)
+            keep()
             say(f"{name}: {results.quantities[name]}")
-    if asked.full:
+    if asked.full and not results.precision:
         run_precision(asked.peers, replace(limits, pair=3.0, repeats=3), results)
-    goals = goal_lines(results)
-    results.write(asked.out / "benchmarks.json", [asdict(goal) for goal in goals])
+    keep()
     for path in draw(results, asked.out):
         say(f"wrote {path}")
     print(as_text(results))
-    return int(any(goal.verdict == "FAIL" for goal in goals))
+    return int(any(goal.verdict == "FAIL" for goal in goal_lines(results)))
 
 
 if __name__ == "__main__":

@@ -140,7 +140,10 @@ class Results:
             "quantities": self.quantities,
             "goals": goals,
         }
-        path.write_text(json.dumps(everything, indent=1, ensure_ascii=False), "utf-8")
+        text = json.dumps(everything, indent=1, ensure_ascii=False)
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_text(text, "utf-8")
+        unfinished.replace(path)  # a run that is stopped leaves no half of a file
 
     @classmethod
     def read(cls, path: Path) -> Results:

@@ -349,6 +349,23 @@ def test_one_command_prints_the_goals_and_writes_json(tmp_path):
     assert json.loads((tmp_path / "benchmarks.json").read_text("utf-8"))["rows"] == []
 
 
+def test_a_run_that_was_stopped_goes_on(tmp_path):
+    """A row that is there is not measured again; what is written is never half."""
+    kept = Results(rows=[Row("S", "endpoint", "a peer", "ours")])
+    kept.quantities["floor L"] = {"floor": 1.0}
+    kept.write(tmp_path / "benchmarks.json", [])
+    command = [sys.executable, "-m", "benchmarks", "--heats", "^floor L", "--resume"]
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)], cwd=root, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    again = Results.read(tmp_path / "benchmarks.json")
+    assert [row.peer for row in again.rows] == ["a peer"]
+    assert again.quantities == {"floor L": {"floor": 1.0}}
+    assert not list(tmp_path.glob("*.tmp"))
+
+
 # ------------------------------------------------------------------------- the guard
 
 
