@@ -10,6 +10,13 @@ from benchmarks.results import Results
 
 __all__ = ["draw"]
 
+Curves = dict[str, list[tuple[float, float]]]
+
+SIZES = ("S", "M", "L", "XL")
+#: of Okabe and Ito, told apart by the colour-blind
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7")
+MARKERS = "osv^Dx+P*"
+
 
 def draw(results: Results, folder: Path) -> list[Path]:
     """Write the pictures for which there are numbers.
@@ -43,51 +50,65 @@ def draw(results: Results, folder: Path) -> list[Path]:
 
 
 def _work_precision(results: Results) -> Any:
-    from matplotlib.figure import Figure
-
-    curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    curves: Curves = defaultdict(list)
     for row in results.precision:
         if row.median is not None:
             curves[row.peer].append((row.error, row.median))
     if not curves:
         return None
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for name, points in curves.items():
-        errors, seconds = zip(*sorted(points), strict=True)
-        ours = name.startswith("manifold_flow")
-        axes.loglog(errors, seconds, "o-" if ours else ".--", label=name)
+    figure, axes = _drawn(curves)
     axes.set(
         xlabel="relative error of the trajectory",
         ylabel="seconds, one core",
         title=f"work and precision, {results.precision[0].problem}",
     )
     axes.invert_xaxis()
-    axes.legend(fontsize="small")
     return figure
 
 
 def _time_size(results: Results) -> Any:
-    from matplotlib.figure import Figure
-
-    curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    curves: Curves = defaultdict(list)
     for row in results.rows:
         size = results.quantities.get(f"parameters {row.problem}")
-        if row.task == "endpoint" and row.median is not None and size is not None:
+        wanted = row.problem in SIZES and row.task == "endpoint"
+        if wanted and row.median is not None and size is not None:
             curves[row.peer].append((size, row.median))
     curves = {name: points for name, points in curves.items() if len(points) > 1}
     if not curves:
         return None
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for name, points in curves.items():
-        sizes, seconds = zip(*sorted(points), strict=True)
-        ours = name.startswith("manifold_flow")
-        axes.loglog(sizes, seconds, "o-" if ours else ".--", label=name)
+    figure, axes = _drawn(curves)
     axes.set(
-        xlabel="number of parameters m·d (sizes S, M, L, XL)",
+        xlabel=f"number of parameters m·d (sizes {', '.join(SIZES)})",
         ylabel="seconds to the end point, one core",
         title="time and size",
     )
-    axes.legend(fontsize="x-small", ncols=2)
     return figure
+
+
+def _drawn(curves: Curves) -> tuple[Any, Any]:
+    """Draw a line a peer: colour and dashes by library, the marker by method."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    libraries = list(dict.fromkeys(_library(name) for name in curves))
+    drawn = dict.fromkeys(libraries, 0)
+    for name, points in curves.items():
+        place = libraries.index(_library(name))
+        ours = _library(name) == "manifold_flow"
+        axes.loglog(
+            *zip(*sorted(points), strict=True),
+            color="black" if ours else COLOURS[place % len(COLOURS)],
+            linestyle="-" if ours else ("--", ":", "-.")[place % 3],
+            linewidth=2.0 if ours else 1.0,
+            marker=MARKERS[drawn[_library(name)] % len(MARKERS)],
+            markersize=5,
+            label=name,
+        )
+        drawn[_library(name)] += 1
+    figure.legend(loc="outside right upper", fontsize="x-small")
+    return figure, axes
+
+
+def _library(name: str) -> str:
+    return name.split(maxsplit=1)[0]
