@@ -168,8 +168,8 @@ class _Step:
     def __init__(self, splitting: Splitting, begin: Array, h: float) -> None:
         self.splitting, self.begin, self.h = splitting, begin, h
         self.rates = splitting.rates[:, 0]
-        modes, stages = splitting.at_base.shape
-        self.mild = np.empty((modes, 5, stages))
+        modes, columns = splitting.at_base.shape
+        self.mild = np.empty((modes, 5, columns))
         np.negative(splitting.at_base, out=self.mild[:, 0])
         (a1, b1), (a2, b2), (_, b3) = exponential_functions(
             h * np.stack([0.5 * self.rates, self.rates])
