@@ -112,12 +112,13 @@ class ActivationLaws:
 class SmoothLaws(ActivationLaws):
     """Further laws where no derivative jumps."""
 
-    def test_value_and_slope_are_the_first_two_derivatives(self):
-        value, slope = self.activation.value_and_slope(NORMALS.copy())
-        expected = self.activation.derivatives(NORMALS)
-        np.testing.assert_allclose(value, expected[0], rtol=4e-16, atol=0)
-        np.testing.assert_allclose(slope, expected[1], rtol=4e-16, atol=0)
-        assert slope.flags.writeable
+    @pytest.mark.parametrize("orders", [1, 2, 3, 4])
+    def test_leading_derivatives_are_the_first_ones(self, orders):
+        leading = self.activation.leading(NORMALS.copy(), orders)
+        expected = self.activation.derivatives(NORMALS)[:orders]
+        for one, other in zip(leading, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=4e-16, atol=0)
+        assert orders != 2 or leading[1].flags.writeable
 
     def test_derivatives_agree_with_fifty_digits(self, order):
         exact = exactly(self.activation, order, NORMALS)

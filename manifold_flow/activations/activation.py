@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from manifold_flow.activations import formula
 from manifold_flow.activations.extent import Extent, extent, gap
 from manifold_flow.activations.inversion import first_wrong, monotone_inverse
-from manifold_flow.activations.named import NAMED, Jet, Pair, Rule, cubic
+from manifold_flow.activations.named import NAMED, Jet, Rule, cubic
 from manifold_flow.errors import ActivationError, UnknownKeywordError, UnknownNameError
 from manifold_flow.intervals import SignDecision
 from theory import expressions
@@ -176,20 +176,21 @@ class Activation:
                 return self.rule.jet(points)
             return formula.compiled_jet(self.expression, points)
 
-    def value_and_slope(self, z: Array) -> Pair:
-        r"""Return :math:`(\varphi, \varphi')` alone, for a step of training.
+    def leading(self, z: Array, orders: int) -> tuple[Array, ...]:
+        r"""Return the first of :math:`(\varphi, \varphi', \varphi'', \varphi''')`.
 
-        It trusts z to be a float64 array; overflow follows ``numpy.errstate``.  The
-        slope may be written over when the value, which may share its memory, is used.
+        For inner loops: it trusts z to be a float64 array and ``orders`` to be 1 to 4;
+        overflow follows ``numpy.errstate``.  The arrays may share memory with z and
+        with each other; of two, the slope may be written over when the value is used.
 
         Examples
         --------
-        >>> Activation.of("cubic").value_and_slope(np.array([3.0]))
+        >>> Activation.of("cubic").leading(np.array([3.0]), 2)
         (array([7.5]), array([5.5]))
         """
         if self.rule is not None:
-            return self.rule.value_and_slope(z)
-        return formula.compiled_pair(self.expression, z)
+            return self.rule.leading(z, orders)
+        return formula.compiled_leading(self.expression, z, orders)
 
     def inverse(self, u: ArrayLike) -> Array:
         r"""Return :math:`z = \varphi^{-1}(u)` for every u, to rounding.

@@ -18,7 +18,7 @@ from manifold_flow.errors import ActivationError
 from manifold_flow.intervals import SignDecision, decide_sign
 from theory import expressions
 
-__all__ = ["compiled_jet", "compiled_pair", "direction", "sign", "symbolic"]
+__all__ = ["compiled_jet", "compiled_leading", "direction", "sign", "symbolic"]
 
 Array = NDArray[np.float64]
 
@@ -44,16 +44,16 @@ def sign(text: str, order: int, low: float, high: float) -> SignDecision:
 
 def compiled_jet(text: str, z: Array) -> Jet:
     """Return (φ, φ', φ'', φ''') of the formula; compiled when first asked."""
-    return cast(Jet, _compiled(text)(z))
+    return cast(Jet, _compiled(text, 4)(z))
 
 
-def compiled_pair(text: str, z: Array) -> tuple[Array, Array]:
-    """Return (φ, φ') of the formula; compiled when first asked."""
-    return cast(tuple[Array, Array], _compiled(text, 2)(z))
+def compiled_leading(text: str, z: Array, orders: int) -> tuple[Array, ...]:
+    """Return the first of (φ, φ', φ'', φ'''); compiled when first asked."""
+    return cast(tuple[Array, ...], _compiled(text, orders)(z))
 
 
 @functools.lru_cache(MEMORY)
-def _compiled(text: str, orders: int = 4) -> Any:
+def _compiled(text: str, orders: int) -> Any:
     return expressions.numeric([symbolic(text, order) for order in range(orders)])
 
 

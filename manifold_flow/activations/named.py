@@ -53,9 +53,11 @@ class Rule:
     closed: bool = False
     pair: Callable[[Array], Pair] | None = None
 
-    def value_and_slope(self, z: Array) -> Pair:
-        """Return (φ, φ') at every z."""
-        return self.jet(z)[:2] if self.pair is None else self.pair(z)
+    def leading(self, z: Array, orders: int) -> tuple[Array, ...]:
+        """Return the first of (φ, φ', φ'', φ''') at every z, as many as asked for."""
+        if orders <= 2 and self.pair is not None:
+            return self.pair(z)[:orders]
+        return self.jet(z)[:orders]
 
 
 def cubic(nu: float) -> Rule:

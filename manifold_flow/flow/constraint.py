@@ -83,7 +83,8 @@ def constrain(flow: Flow, choice: Choice, start: Array) -> Constraint:
         project = partial(_settled, choice.flow, manifold)
     # a solver that keeps to M by itself would only lose its memory in a restart
     drift = np.inf if choice.attracts else 1e4 * manifold.tolerance(start)
-    return Constraint(look, project, drift, REGULAR_MARGIN, flow.descends)
+    residual = manifold.model.residual
+    return Constraint(look, residual, project, drift, REGULAR_MARGIN, flow.descends)
 
 
 def _settled(flow: ImplicitFlow, manifold: ZeroLossManifold, point: Array) -> Array:

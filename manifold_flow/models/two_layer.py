@@ -167,14 +167,16 @@ class TwoLayerNetwork(Model):
         spectrum = np.linalg.eigvalsh(self.inputs_gram)
         if spectrum[0] > CERTAIN_RANK * spectrum[-1]:
             # no pivoting is needed to see the rank, and pivoting costs tenfold
-            return np.linalg.qr(self.inputs.T)[0]
+            basis: Array = scipy.linalg.qr(
+                self.inputs.T, mode="economic", check_finite=False
+            )[0]
+            return basis
         factor, triangle, _ = scipy.linalg.qr(
             self.inputs.T, mode="economic", pivoting=True
         )
         sizes = np.abs(np.diag(triangle))
         tolerance = np.finfo(float).eps * max(self.inputs.shape) * sizes[0]
-        basis: Array = factor[:, : int((sizes > tolerance).sum())]
-        return basis
+        return factor[:, : int((sizes > tolerance).sum())]
 
     @cached_property
     def _distinct_weights(self) -> Array:
@@ -286,7 +288,7 @@ class TwoLayerNetwork(Model):
 
     def _forward(self, preactivations: Array) -> tuple[Array, Array]:
         """Return outputs (k, R) and φ' (m, k, R) of preactivations (m, k, R)."""
-        value, slope = self.activation.value_and_slope(preactivations)
+        value, slope = self.activation.leading(preactivations, 2)
         outputs = self.output_weights @ value.reshape(self.width, -1)
         return outputs.reshape(value.shape[1:]), slope
 

@@ -248,7 +248,8 @@ class _Run:
         self.seen = self.constraint.observe(solver.y)
         self.time, self.point = solver.t, solver.y.copy()
         self.path.n_steps += 1
-        self.path.drift = max(self.path.drift, self.constraint.drift(self.seen))
+        if not self.constraint.free:
+            self.path.drift = max(self.path.drift, self.seen.residual)
 
     def _keep_requested(
         self, solver: ode.OdeSolver, until: float | None = None
@@ -256,12 +257,12 @@ class _Run:
         until = solver.t if until is None else until
         if not (self.pending and self.pending[0] <= until):
             return
-        between = solver.dense_output()
-        while self.pending and self.pending[0] <= until:
-            time = self.pending.pop(0)
-            point = solver.y if time == solver.t else between(time)
-            drift = self.constraint.drift(self.constraint.observe(point))
-            self.path.drift = max(self.path.drift, drift)
+        due = [time for time in self.pending if time <= until]
+        self.pending = self.pending[len(due) :]
+        between = solver.dense_output()(np.array(due))
+        for time, column in zip(due, between.T, strict=True):
+            point = solver.y if time == solver.t else np.ascontiguousarray(column)
+            self.path.drift = max(self.path.drift, self.constraint.drift(point))
             self.path.keep(time, point, self.constraint)
 
 

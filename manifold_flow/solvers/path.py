@@ -24,6 +24,8 @@ class Constraint:
     ----------
     observe : callable
         ``point -> Observation``.
+    residual : callable
+        ``point -> r``, for less.
     project : callable
         ``point -> point`` on M.
     max_drift : float
@@ -39,6 +41,7 @@ class Constraint:
     """
 
     observe: Callable[[Array], Observation]
+    residual: Callable[[Array], Array]
     project: Callable[[Array], Array]
     max_drift: float
     min_rank_margin: float
@@ -48,11 +51,14 @@ class Constraint:
     @classmethod
     def none(cls, observe: Callable[[Array], Observation]) -> Constraint:
         """Return what leaves every point where it is and sees no edge."""
-        return cls(observe, lambda point: point, np.inf, 0.0, free=True)
+        nothing = np.zeros(1)
+        return cls(
+            observe, lambda point: nothing, lambda point: point, np.inf, 0.0, free=True
+        )
 
-    def drift(self, seen: Observation) -> float:
+    def drift(self, point: Array) -> float:
         """Return the residual that a projection has to take away."""
-        return 0.0 if self.free else seen.residual
+        return float(np.abs(self.residual(point)).max())
 
 
 @dataclass(frozen=True)

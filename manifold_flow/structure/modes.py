@@ -12,12 +12,13 @@ and the parameters are :math:`\theta = \theta_n + (S R V)^T X`: K is never inver
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from manifold_flow.structure.abstract import Splitting, StructuredFlow
+from manifold_flow.structure.abstract import Observation, Splitting, StructuredFlow
 from manifold_flow.structure.neurons import Neurons, Snapshot
 
 __all__ = ["Eigenbasis", "Modes"]
@@ -154,6 +155,7 @@ class Evaluating(StructuredFlow):
         self._last: Snapshot | None = None
         self._point: Array | None = None
         self._is_added_up = False
+        self._seen: tuple[Snapshot, Observation] | None = None
 
     @property
     def last(self) -> Snapshot:
@@ -176,10 +178,24 @@ class Evaluating(StructuredFlow):
         self._point, self._is_added_up = point, True
         return self.last
 
-    def at(self, point: Array, *, afresh: bool = False) -> Snapshot:
-        """Return the flow at parameters, shape (p,); afresh, not as it was added up."""
-        is_known = self._point is not None and np.array_equal(self._point, point)
-        if not is_known or (afresh and self._is_added_up):
+    def forget_sum(self) -> None:
+        """Let what a path has added up be evaluated afresh when it is asked for."""
+        if self._is_added_up:
+            self._point = None
+
+    def at(self, point: Array) -> Snapshot:
+        """Return the flow at parameters, shape (p,)."""
+        if self._point is None or not np.array_equal(self._point, point):
             self.evaluate(self.neurons.features(point))
             self._point, self._is_added_up = point.copy(), False
         return self.last
+
+    def observe(self, point: Array) -> Observation:
+        here = self.at(point)
+        if self._seen is None or self._seen[0] is not here:
+            self._seen = here, self.observation(here)
+        return self._seen[1]
+
+    @abstractmethod
+    def observation(self, here: Snapshot) -> Observation:
+        """Return what the loop looks at in the last evaluation."""

@@ -93,7 +93,7 @@ class Neurons:
         self.pull = weights[:, None] * self.scale
         shape = len(targets), len(output_weights)
         self.work = 2 * shape[0] ** 2 * shape[1]
-        self._stack = np.empty((2 * shape[0], shape[1]))
+        self._weighted, self._force = np.empty(shape), np.empty(shape)
         rows = max(1, BLOCK // shape[1])
         self._blocks = [slice(k, k + rows) for k in range(0, shape[0], rows)]
 
@@ -113,13 +113,25 @@ class Neurons:
         """Return Z, shape (n, m), at parameters of shape (p,)."""
         return self.inputs @ point.reshape(len(self.output_weights), -1).T
 
+    def residual(self, features: Array) -> Array:
+        """Return r, shape (n,)."""
+        residual = np.empty(len(features))
+        for rows in self._blocks:
+            (value,) = self.activation.leading(features[rows], 1)
+            residual[rows] = value @ self.output_weights - self.targets[rows]
+        return residual
+
     def residual_and_slopes(self, features: Array) -> tuple[Array, Array]:
         """Return r, shape (n,), and A, shape (n, m)."""
-        value, slope, *_ = self.activation.derivatives(features)
-        return value @ self.output_weights - self.targets, slope * self.scale
+        residual, weighted = np.empty(len(features)), np.empty_like(features)
+        for rows in self._blocks:
+            value, slope = self.activation.leading(features[rows], 2)
+            np.multiply(slope, self.scale, out=weighted[rows])
+            residual[rows] = value @ self.output_weights - self.targets[rows]
+        return residual, weighted
 
     def evaluate(self, features: Array) -> Snapshot:
-        """Return the flow at Z: one n × 2n × m product and one Cholesky factor.
+        """Return the flow at Z: AAᵀ, one more n × m × n product, one Cholesky factor.
 
         Raises
         ------
@@ -129,17 +141,18 @@ class Neurons:
             If the Gram matrix is not positive definite.
         """
         size = len(features)
-        weighted, force = self._stack[:size], self._stack[size:]
+        weighted, force = self._weighted, self._force
         residual, shift = np.empty(size), np.empty(size)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for rows in self._blocks:
                 residual[rows], shift[rows] = self._fill(
                     features[rows], rows, weighted[rows], force[rows]
                 )
-            products = weighted @ self._stack.T
-        gram = self.inputs_gram * products[:, :size]
+            gram = weighted @ weighted.T  # symmetric: NumPy computes half of it
+            gram *= self.inputs_gram
+            crossed = weighted @ force.T
         right = np.empty((size, 2), order="F")
-        right[:, 0] = np.einsum("ij,ij->i", self.inputs_gram, products[:, size:])
+        right[:, 0] = np.einsum("ij,ij->i", self.inputs_gram, crossed)
         right[:, 1] = residual
         solved = self.solve(gram, right)
         for rows in self._blocks:
@@ -163,7 +176,7 @@ class Neurons:
         that solving for the rest of α does not cancel: gradients far below rounding of
         ∇S are seen.
         """
-        value, slope, second, _ = self.activation.derivatives(features)
+        value, slope, second = self.activation.leading(features, 3)
         np.multiply(slope, self.scale, out=weighted)
         excess = second * self.pull[rows]
         np.multiply(weighted, excess, out=force)
@@ -200,11 +213,15 @@ class Neurons:
 
     def slopes(self, here: Snapshot) -> Array:
         """Return D = ∂B_ij/∂z_ij with α held fixed, shape (n, m)."""
-        _, _, second, third = self.activation.derivatives(here.features)
-        slopes = second * self.pull
-        slopes -= here.multipliers[:, None]
-        slopes *= second * self.scale
-        slopes += here.weighted_slopes * third * self.pull
+        slopes = np.empty_like(here.features)
+        for rows in self._blocks:
+            _, _, second, third = self.activation.leading(here.features[rows], 4)
+            block = np.multiply(second, self.pull[rows], out=slopes[rows])
+            block -= here.multipliers[rows, None]
+            block *= second * self.scale
+            third = third * self.pull[rows]
+            third *= here.weighted_slopes[rows]
+            block += third
         return slopes
 
     @staticmethod

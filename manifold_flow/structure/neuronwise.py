@@ -7,15 +7,17 @@ from numpy.typing import NDArray
 
 from manifold_flow.structure.abstract import Observation
 from manifold_flow.structure.modes import Eigenbasis, Evaluating, Modes
-from manifold_flow.structure.neurons import singular_values
+from manifold_flow.structure.neurons import Snapshot, singular_values
 from manifold_flow.structure.saddle import SaddleMatrix
 
 __all__ = ["NeuronwiseFlow"]
 
 Array = NDArray[np.float64]
 
-#: full Gauss-Newton steps from near M, and the residual that is left there
-SETTLING_STEPS, ROUNDING = 4, 8 * np.finfo(float).eps
+#: Gauss-Newton steps from near M, and the residual that is left there
+SETTLING_STEPS, ROUNDING = 6, 8 * np.finfo(float).eps
+#: of a residual left by a step: from there on its Jacobian serves the next one too
+NEARLY_LINEAR = 1e-3
 
 
 class NeuronwiseFlow(Evaluating):
@@ -38,8 +40,8 @@ class NeuronwiseFlow(Evaluating):
             force = force + (pull * here.correction)[:, None] * here.weighted_slopes
         return -(force.T @ self.neurons.inputs).ravel()
 
-    def observe(self, point: Array) -> Observation:
-        here, neurons = self.at(point), self.neurons
+    def observation(self, here: Snapshot) -> Observation:
+        neurons = self.neurons
         values = singular_values(here.gram)
         tangent = float(np.linalg.norm(neurons.inputs.T @ here.force))
         # Pythagoras: the normal part of ∇S is Jᵀα
@@ -54,15 +56,23 @@ class NeuronwiseFlow(Evaluating):
         )
 
     def settled(self, point: Array) -> Array | None:
-        neurons = self.neurons
+        self.forget_sum()
+        neurons, features = self.neurons, self.neurons.features(point)
+        residual, weighted = neurons.residual_and_slopes(features)
+        gram = neurons.inputs_gram * (weighted @ weighted.T)
         for _ in range(SETTLING_STEPS):
-            here = self.at(point, afresh=True)
-            steepest = float(np.sqrt(here.gram.diagonal().max()))
+            steepest = float(np.sqrt(gram.diagonal().max()))
             scale = max(1.0, steepest * float(np.linalg.norm(point)))
-            if np.abs(here.residual).max() <= ROUNDING * scale:
+            size = np.abs(residual).max()
+            if size <= ROUNDING * scale:
                 return point
-            way = here.correction[:, None] * here.weighted_slopes
+            way = neurons.solve(gram, residual)[:, None] * weighted
             point = point - (way.T @ neurons.inputs).ravel()
+            features = neurons.features(point)
+            residual = neurons.residual(features)
+            if np.abs(residual).max() > NEARLY_LINEAR * size:
+                residual, weighted = neurons.residual_and_slopes(features)
+                gram = neurons.inputs_gram * (weighted @ weighted.T)
         return None
 
     def splitting(self, point: Array) -> Modes:
