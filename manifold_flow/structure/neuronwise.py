@@ -33,6 +33,8 @@ class NeuronwiseFlow(Evaluating):
     theory notes §1.4, §1.10.
     """
 
+    _basis: tuple[Snapshot, Eigenbasis] | None = None
+
     def velocity(self, point: Array, pull: float = 0.0) -> Array:
         here = self.at(point)
         force = here.force
@@ -99,5 +101,8 @@ class NeuronwiseFlow(Evaluating):
         return float((sizes.min(axis=1) / sizes.max(axis=1)).min())
 
     def _eigenbasis(self, point: Array) -> Eigenbasis:
-        slopes = self.neurons.slopes(self.at(point))
-        return Eigenbasis.of(self.neurons, self.neurons.shared_slopes(slopes))
+        here = self.at(point)
+        if self._basis is None or self._basis[0] is not here:
+            slopes = self.neurons.shared_slopes(self.neurons.slopes(here))
+            self._basis = here, Eigenbasis.of(self.neurons, slopes)
+        return self._basis[1]
