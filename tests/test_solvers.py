@@ -10,6 +10,7 @@ import manifold_flow as mf
 from cases import MODELS, diagonal, two_layer
 from laws import relative
 from manifold_flow.errors import DataError, IntegrationError, NonFiniteError
+from manifold_flow.solvers import exponential
 from manifold_flow.solvers.exponential import exponential_functions
 from manifold_flow.solvers.krylov import KrylovFlow
 from manifold_flow.solvers.stabilized import RKC, stages
@@ -97,6 +98,36 @@ def test_what_the_loop_sees_is_what_the_linearization_says(flow, start):
     assert seen.sigma_min == pytest.approx(values[-1], rel=1e-6)
 
 
+@pytest.mark.parametrize("size", [1e-12, 1e-8, 1e-4, 1e-2])
+def test_a_point_is_settled_the_shortest_way_to_first_order(flow, start, size):
+    """Later steps reuse a Jacobian that is no longer that of the point."""
+    model = flow.manifold.model
+    structure = flow.structured()
+    off = start + size * np.random.default_rng(1).standard_normal(start.size)
+    near = structure.settled(off)
+    scale = np.linalg.norm(model.jacobian(near), 2) * np.linalg.norm(near)
+    assert np.abs(model.residual(near)).max() <= 1e-14 * max(1.0, scale)
+    shortest = -np.linalg.pinv(model.jacobian(off)) @ model.residual(off)
+    rounding = 1e-13 * np.linalg.norm(start)
+    gap = np.linalg.norm(near - off - shortest)
+    assert gap <= 10.0 * size * np.linalg.norm(shortest) + rounding
+    assert structure.settled(near) is near
+
+
+def test_a_point_far_away_is_left_to_the_projection(flow, start):
+    far = 30.0 * np.random.default_rng(1).standard_normal(start.size)
+    assert flow.structured().settled(far) is None
+
+
+def test_a_point_seen_twice_is_worked_on_once(flow, start):
+    structure = flow.structured()
+    seen = structure.observe(start)
+    structure.splitting(start)
+    assert structure.observe(start.copy()) is seen
+    assert structure.n_evaluations == 1
+    assert structure.observe(1.001 * start).sharpness != seen.sharpness
+
+
 def jacobian_by_differences(structure, point, pull):
     h = 1e-5
     columns = [
@@ -163,6 +194,47 @@ def test_exponential_steps_are_few_at_condition_1e4_and_end_right():
     assert path.n_steps < 150  # 900 where each step takes the shortest way to M
     exact = mf.references.flattest_value(model)
     assert path.sharpness[-1] == pytest.approx(exact, rel=1e-9)
+
+
+def from_afar(n, d, width, activation):
+    """A flow that is rough at first, and becomes smoother all the way."""
+    rng = np.random.default_rng(0)
+    inputs = rng.standard_normal((n, d))
+    inputs /= np.linalg.norm(inputs, axis=1)[:, None]
+    targets = width * rng.standard_normal(n)
+    model = mf.TwoLayerNetwork(inputs, targets, width, activation, loss="sum")
+    flow = trace_flow(model)
+    return flow, flow.manifold.projection(rng.standard_normal(model.n_params))
+
+
+def test_the_first_exponential_step_is_not_refused(monkeypatch):
+    """It is bounded by how far θ moves, and not only by the rates."""
+    attempts = []
+    step = exponential._Step
+
+    def counted(*arguments):
+        attempts.append(arguments)
+        return step(*arguments)
+
+    monkeypatch.setattr(exponential, "_Step", counted)
+    flow, start = from_afar(10, 20, 40, "sinh")
+    for rtol in (1e-1, 1e-3):
+        attempts.clear()
+        path = mf.integrate(flow, start, method="ETDRK4", rtol=rtol, gtol=1e-8)
+        assert len(attempts) == path.n_steps
+    monkeypatch.setattr(exponential, "FIRST_SHARE", np.inf)
+    attempts.clear()
+    path = mf.integrate(flow, start, method="ETDRK4", rtol=1e-1, gtol=1e-8)
+    assert len(attempts) > path.n_steps  # the control
+
+
+def test_steps_follow_their_trend(monkeypatch):
+    flow, start = from_afar(20, 60, 100, "cubic")
+    path = mf.integrate(flow, start, method="ETDRK4", rtol=1e-1, gtol=1e-8)
+    monkeypatch.setattr(exponential, "TREND", 1.0)
+    plain = mf.integrate(flow, start, method="ETDRK4", rtol=1e-1, gtol=1e-8)
+    assert path.n_steps < plain.n_steps
+    assert relative(path.end, plain.end) < 1e-8
 
 
 # --- φ-functions ----------------------------------------------------------------------

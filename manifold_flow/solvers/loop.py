@@ -28,6 +28,9 @@ __all__ = ["follow"]
 
 Array = NDArray[np.float64]
 
+#: requested times inside one step whose points are computed at once
+TOGETHER = 16
+
 
 def follow(  # noqa: PLR0913  # all but two are given by name
     velocity: Callable[[Array], Array],
@@ -257,13 +260,13 @@ class _Run:
         until = solver.t if until is None else until
         if not (self.pending and self.pending[0] <= until):
             return
-        due = [time for time in self.pending if time <= until]
-        self.pending = self.pending[len(due) :]
-        between = solver.dense_output()(np.array(due))
-        for time, column in zip(due, between.T, strict=True):
-            point = solver.y if time == solver.t else np.ascontiguousarray(column)
-            self.path.drift = max(self.path.drift, self.constraint.drift(point))
-            self.path.keep(time, point, self.constraint)
+        between = solver.dense_output()
+        while due := [time for time in self.pending[:TOGETHER] if time <= until]:
+            self.pending = self.pending[len(due) :]
+            for time, column in zip(due, between(np.array(due)).T, strict=True):
+                point = solver.y if time == solver.t else np.ascontiguousarray(column)
+                self.path.drift = max(self.path.drift, self.constraint.drift(point))
+                self.path.keep(time, point, self.constraint)
 
 
 def _out_of_time(limits: Limits, began: float) -> bool:
