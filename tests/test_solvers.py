@@ -119,6 +119,14 @@ def test_a_point_far_away_is_left_to_the_projection(flow, start):
     assert flow.structured().settled(far) is None
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_point_whose_activation_overflows_is_told_by_its_sample():
+    flow = trace_flow(two_layer(activation="sinh"))
+    far = np.full(flow.manifold.model.n_params, 1e3)
+    with pytest.raises(NonFiniteError, match="overflowed on sample"):
+        flow.structured().settled(far)
+
+
 def test_a_point_seen_twice_is_worked_on_once(flow, start):
     structure = flow.structured()
     seen = structure.observe(start)

@@ -57,6 +57,7 @@ class NeuronwiseFlow(Evaluating):
             sigma_max=float(values[0]),
         )
 
+    @np.errstate(over="ignore", invalid="ignore")
     def settled(self, point: Array) -> Array | None:
         self.forget_sum()
         neurons, features = self.neurons, self.neurons.features(point)
@@ -66,7 +67,7 @@ class NeuronwiseFlow(Evaluating):
             steepest = float(np.sqrt(gram.diagonal().max()))
             scale = max(1.0, steepest * float(np.linalg.norm(point)))
             size = np.abs(residual).max()
-            if size <= ROUNDING * scale:
+            if size <= ROUNDING * scale < np.inf:
                 return point
             way = neurons.solve(gram, residual)[:, None] * weighted
             point = point - (way.T @ neurons.inputs).ravel()
