@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import cProfile
 import math
+import pstats
 import sys
 import time
 
@@ -304,6 +306,15 @@ def step():
         exec(source, spaces)  # functions of another package
         for _ in range(20):
             assert within(0.01, spaces["lengthy"]) is None
+
+    def test_a_profiler_of_the_user_goes_on_afterwards(self):
+        def seen_afterwards():
+            return 1
+
+        profiler = cProfile.Profile()
+        profiler.runcall(lambda: (within(5.0, lambda: 1), seen_afterwards()))
+        functions = {name for _, _, name in pstats.Stats(profiler).stats}
+        assert "seen_afterwards" in functions
 
     def test_errors_pass_through(self):
         with pytest.raises(ZeroDivisionError):

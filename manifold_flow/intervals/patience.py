@@ -68,4 +68,13 @@ def within(
     except _OutOfTime:
         return None
     finally:
-        sys.setprofile(before)
+        _hand_back(before)
+
+
+def _hand_back(profiler: Any) -> None:
+    """Let a profiler that was running go on: cProfile's hook is not callable."""
+    if profiler is None or callable(profiler):
+        sys.setprofile(profiler)
+    else:
+        sys.setprofile(None)
+        profiler.enable()
