@@ -26,7 +26,7 @@ __all__ = ["Eigenbasis", "Modes"]
 Array = NDArray[np.float64]
 
 #: relative change of E at which the eigenbasis is computed anew
-REFRESH = 0.1
+REFRESH = 0.05
 
 
 @dataclass(frozen=True, eq=False)
