@@ -13,6 +13,7 @@ from manifold_flow.errors import DataError, IntegrationError, NonFiniteError
 from manifold_flow.solvers import exponential
 from manifold_flow.solvers.exponential import exponential_functions
 from manifold_flow.solvers.krylov import KrylovFlow
+from manifold_flow.solvers.path import Constraint, Path
 from manifold_flow.solvers.stabilized import RKC, stages
 
 STRUCTURED = ["ETDRK4", "StructuredBDF"]
@@ -117,6 +118,56 @@ def test_a_point_is_settled_the_shortest_way_to_first_order(flow, start, size):
 def test_a_point_far_away_is_left_to_the_projection(flow, start):
     far = 30.0 * np.random.default_rng(1).standard_normal(start.size)
     assert flow.structured().settled(far) is None
+
+
+def test_undamped_steps_that_lead_away_are_given_up():
+    """Those of this start come to |θ| = 1e82, where any residual is rounding."""
+    rng = np.random.default_rng(162)
+    inputs, targets = rng.standard_normal((2, 3)), rng.standard_normal(2)
+    weights = [1.0, -1.0, 1.0]
+    model = mf.TwoLayerNetwork(inputs, targets, 3, "softplus", output_weights=weights)
+    far = 3.0 * rng.standard_normal(9)
+    assert trace_flow(model).structured().settled(far) is None
+
+
+def test_what_cannot_be_observed_is_not_kept():
+    """A dead sample: the point has no residual, and no tangent space."""
+    model = mf.TwoLayerNetwork(np.eye(2), [0.0, 1.0], 3, "square")
+    structure = trace_flow(model).structured()
+    point = np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+    path = Path()
+    constraint = Constraint(
+        structure.observe, model.residual, structure.settled, np.inf, 0.0
+    )
+    with pytest.raises((NonFiniteError, mf.errors.RankDeficientJacobianError)):
+        path.keep(1.0, point, constraint)
+    assert (path.times, path.points, path.observations) == ([], [], [])
+
+
+def test_a_path_that_breaks_down_has_as_many_observations_as_points():
+    inputs, targets = mf.datasets.gaussian(3, 4, rng=4)
+    weights = [1.0, -1.0, 1.0, -1.0]
+    model = mf.TwoLayerNetwork(inputs, targets, 4, "tanh", output_weights=weights)
+    flow = trace_flow(model, rate=1.0)
+    start = flow.manifold.random_point(rng=4, bound=2.0)
+    times = np.linspace(0.0, 300.0, 100)
+    try:
+        path = mf.integrate(flow, start, times, method="RK45", rtol=0.3)
+    except IntegrationError as error:
+        path = error.trajectory
+    assert len(path.times) == len(path.points) == len(path.sharpness)
+    assert (np.diff(path.times) > 0).all()
+
+
+def test_exponential_steps_from_nothing_are_few():
+    """Where θ is 0 its size is no measure of a first step."""
+    model = mf.TwoLayerNetwork(
+        [[1.0, 0.3], [0.2, -1.0]], [4.0, 4.0], 3, "exp", output_weights=[1.0, 2.0, 1.0]
+    )
+    path = mf.integrate(
+        trace_flow(model), np.zeros(6), method="ETDRK4", rtol=1e-3, gtol=1e-6
+    )
+    assert path.n_steps < 50
 
 
 @pytest.mark.filterwarnings("error")

@@ -77,4 +77,4 @@ def _hand_back(profiler: Any) -> None:
         sys.setprofile(profiler)
     else:
         sys.setprofile(None)
-        profiler.enable()
+        getattr(profiler, "enable", lambda: None)()

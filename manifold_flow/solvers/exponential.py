@@ -41,7 +41,7 @@ SHRINK, GROW, SAFETY = 0.2, 10.0, 0.9
 #: share of itself by which θ may move in the first step, at a tolerance of 1
 FIRST_SHARE = 0.4
 #: the trend of the steps is followed up to this factor, where errors are below this
-#: share of the tolerance and so many steps were accepted since one was refused
+#: share of the tolerance and no step was refused among so many before
 TREND, CLEARLY, CALM = 2.0, 0.1, 10
 #: what a stage raises that went too far
 TOO_FAR = (NonFiniteError, RankDeficientJacobianError)
@@ -126,10 +126,11 @@ class ETDRK4(ode.OdeSolver):  # type: ignore[misc]  # SciPy is untyped
         return self.atol * math.sqrt(point.size) + self.rtol * size
 
     def _initial_step(self) -> float:
-        size = max(float(np.linalg.norm(self.y)), 1e-300)
-        speed = self.splitting.length(self.splitting.at_base) / size
+        allowed = max(self._tolerance(self.y), 1e-300)
+        # a start at θ = 0 has the size that atol gives it
+        speed = self.splitting.length(self.splitting.at_base) * self.rtol / allowed
         fastest = max(float(self.splitting.rates.max()), speed / FIRST_SHARE)
-        share = min(self._tolerance(self.y) / size, 1.0)
+        share = min(allowed / max(float(np.linalg.norm(self.y)), 1e-300), 1.0)
         return share**0.25 / fastest if fastest > 0 else 1.0
 
     def _step_impl(self) -> tuple[bool, str | None]:
@@ -139,6 +140,8 @@ class ETDRK4(ode.OdeSolver):  # type: ignore[misc]  # SciPy is untyped
             h = min(self.h, self.max_step, self.t_bound - self.t)
             if self.h < smallest:
                 return False, self.TOO_SMALL_STEP
+            if not self.t + h < np.inf:
+                return False, "the time overflows"
             try:
                 step = _Step(self.splitting, self.y, h)
             except TOO_FAR:

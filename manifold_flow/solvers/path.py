@@ -25,7 +25,7 @@ class Constraint:
     observe : callable
         ``point -> Observation``.
     residual : callable
-        ``point -> r``, for less.
+        ``point -> r``, for less than an observation.
     project : callable
         ``point -> point`` on M.
     max_drift : float
@@ -122,9 +122,10 @@ class Path:
     def keep(self, time: float, point: Array, constraint: Constraint) -> None:
         """Project a point, look at it and store all three."""
         point = constraint.project(point)
+        seen = constraint.observe(point)  # may raise: then nothing is kept
         self.times.append(time)
         self.points.append(point)
-        self.observations.append(constraint.observe(point))
+        self.observations.append(seen)
 
     def forget_last(self, time: float) -> None:
         """Take the last point back if it is that of this time."""

@@ -161,7 +161,7 @@ class ImplicitFlow(ABC):
 
     @abstractmethod
     def settled(self, point: Array) -> Array | None:
-        """Return the point of M a few full Gauss-Newton steps away; None if none is."""
+        """Return the point of M a few undamped steps away; None if none is."""
 
     @abstractmethod
     def fastest_rate(self, point: Array) -> float:

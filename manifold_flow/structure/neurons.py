@@ -113,7 +113,7 @@ class Neurons:
         """Return Z, shape (n, m), at parameters of shape (p,)."""
         return self.inputs @ point.reshape(len(self.output_weights), -1).T
 
-    @np.errstate(over="ignore", invalid="ignore")
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
     def residual(self, features: Array) -> Array:
         """Return r, shape (n,)."""
         residual = np.empty(len(features))
@@ -122,7 +122,7 @@ class Neurons:
             residual[rows] = value @ self.output_weights - self.targets[rows]
         return residual
 
-    @np.errstate(over="ignore", invalid="ignore")
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
     def residual_and_slopes(self, features: Array) -> tuple[Array, Array]:
         """Return r, shape (n,), and A, shape (n, m)."""
         residual, weighted = np.empty(len(features)), np.empty_like(features)
@@ -213,7 +213,7 @@ class Neurons:
         solved, _ = lapack.dpotrs(factor, right, lower=1)
         return solved
 
-    @np.errstate(over="ignore", invalid="ignore")
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
     def slopes(self, here: Snapshot) -> Array:
         """Return D = ∂B_ij/∂z_ij with α held fixed, shape (n, m)."""
         slopes = np.empty_like(here.features)

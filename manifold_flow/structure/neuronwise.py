@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 #: Gauss-Newton steps from near M, and the residual that is left there
 SETTLING_STEPS, ROUNDING = 6, 8 * np.finfo(float).eps
-#: of a residual left by a step: from there on its Jacobian serves the next one too
+#: of the residual: a step that leaves less has a Jacobian that serves the next one too
 NEARLY_LINEAR = 1e-3
 
 
@@ -57,26 +57,32 @@ class NeuronwiseFlow(Evaluating):
             sigma_max=float(values[0]),
         )
 
-    @np.errstate(over="ignore", invalid="ignore")
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
     def settled(self, point: Array) -> Array | None:
         self.forget_sum()
-        neurons, features = self.neurons, self.neurons.features(point)
-        residual, weighted = neurons.residual_and_slopes(features)
-        gram = neurons.inputs_gram * (weighted @ weighted.T)
+        neurons = self.neurons
+        residual, weighted, gram = self._normal_equations(neurons.features(point))
         for _ in range(SETTLING_STEPS):
             steepest = float(np.sqrt(gram.diagonal().max()))
             scale = max(1.0, steepest * float(np.linalg.norm(point)))
-            size = np.abs(residual).max()
-            if size <= ROUNDING * scale < np.inf:
+            before = np.abs(residual).max()
+            if before <= ROUNDING * scale < np.inf:
                 return point
             way = neurons.solve(gram, residual)[:, None] * weighted
             point = point - (way.T @ neurons.inputs).ravel()
             features = neurons.features(point)
             residual = neurons.residual(features)
-            if np.abs(residual).max() > NEARLY_LINEAR * size:
-                residual, weighted = neurons.residual_and_slopes(features)
-                gram = neurons.inputs_gram * (weighted @ weighted.T)
+            left = np.abs(residual).max()
+            if not left < before:
+                return None  # too far away: undamped steps lead anywhere
+            if left > NEARLY_LINEAR * before:
+                residual, weighted, gram = self._normal_equations(features)
         return None
+
+    def _normal_equations(self, features: Array) -> tuple[Array, Array, Array]:
+        """Return r, A and K ∘ AAᵀ."""
+        residual, weighted = self.neurons.residual_and_slopes(features)
+        return residual, weighted, self.neurons.inputs_gram * (weighted @ weighted.T)
 
     def splitting(self, point: Array) -> Modes:
         here = self.at(point)
